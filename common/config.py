@@ -1,0 +1,122 @@
+"""One typed, documented config per script: parsing with presets, the run id, and the common fields."""
+
+import contextlib
+import dataclasses
+import difflib
+import hashlib
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from common.errors import UserError, choose
+
+NOT_IN_ID = {"in_id": False}
+"""Metadata of fields that say where and how a run is computed, not what: they do not enter its id."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Fields that every script has. None of them changes what is computed, so none enters the run id."""
+
+    runs_dir: Path = field(default=Path("runs"), metadata=NOT_IN_ID)
+    """Folder of checkpoints, logs and TensorBoard events."""
+    results_dir: Path = field(default=Path("results"), metadata=NOT_IN_ID)
+    """Folder of the result tables."""
+    data_dir: Path = field(default=Path("data"), metadata=NOT_IN_ID)
+    """Folder of data sets that are not built in (see `python -m common.data doctor`)."""
+    device: str = field(default="auto", metadata=NOT_IN_ID)
+    """cpu, cuda, cuda:1, mps, or auto (cuda where there is one, else cpu)."""
+    threads: int = field(default=0, metadata=NOT_IN_ID)
+    """CPU threads; 0: as many as torch takes by itself."""
+    checkpoint_seconds: float = field(default=60.0, metadata=NOT_IN_ID)
+    """Seconds between checkpoints."""
+    max_minutes: float = field(default=0.0, metadata=NOT_IN_ID)
+    """Minutes after which the run checkpoints and exits with code 75 (try again); 0: no limit."""
+    task: str = field(default="", metadata=NOT_IN_ID)
+    """i/n: only every n-th run of the sweep, from the i-th on (SLURM arrays; several shells on one machine)."""
+    force: bool = field(default=False, metadata=NOT_IN_ID)
+    """Run again although the results are there already."""
+    dry_run: bool = field(default=False, metadata=NOT_IN_ID)
+    """Print the resolved config, the run id and the estimated cost, and do nothing."""
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """The fields of `config` that make up its run id, as plain JSON values."""
+    fields = [item for item in dataclasses.fields(config) if item.metadata.get("in_id", True)]
+    return {item.name: _plain(getattr(config, item.name)) for item in fields}
+
+
+def run_id(config: RunConfig) -> str:
+    """The id of the run that `config` describes: 12 hex digits of SHA-256 of its resolved values.
+
+    Paths, device, threads and the like (`RunConfig`) do not enter it, so a requeued job finds its folder again.
+    """
+    text = json.dumps({"type": type(config).__name__, **identity(config)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def describe(config: RunConfig) -> str:
+    """The resolved config, one `name = value` per line."""
+    return "\n".join(f"  {name} = {value}" for name, value in _plain(dataclasses.asdict(config)).items())
+
+
+def parse(presets: dict[str, Config], command: str, arguments: Sequence[str] | None = None) -> tuple[str, Config]:
+    """Parse `[preset] [--flags]` into (preset name, config); the default preset is `quick`.
+
+    Raises:
+        UserError: an unknown preset or flag, or a value of the wrong type, in one sentence.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    preset = "quick" if not words or words[0].startswith("-") else words.pop(0)
+    choose("preset", preset, list(presets))
+    default = presets[preset]
+    help_wanted = bool({"-h", "--help"} & set(words))
+    if not help_wanted:
+        _refuse_unknown_flags(type(default), words, command)
+    description = f"Presets: {', '.join(presets)} (first argument; defaults shown are those of '{preset}')."
+    printed = io.StringIO()
+    try:
+        capture = contextlib.nullcontext() if help_wanted else contextlib.redirect_stderr(printed)
+        with capture:
+            return preset, tyro.cli(type(default), prog=command, description=description, default=default, args=words)
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        raise UserError(f"{_one_sentence(printed.getvalue())} ({command} --help lists every option)") from None
+
+
+def _refuse_unknown_flags(config_type: type, words: Sequence[str], command: str) -> None:
+    names = [item.name.replace("_", "-") for item in dataclasses.fields(config_type)]
+    known = [f"--{name}" for name in names] + [f"--no-{name}" for name in names]
+    for word in words:
+        flag = word.split("=")[0].replace("_", "-")
+        if not word.startswith("--") or flag in known:
+            continue
+        near = difflib.get_close_matches(flag, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"unknown option '{flag}': {hint}{command} --help lists every option")
+
+
+def _one_sentence(boxed: str) -> str:
+    # tyro draws its message into a box of several lines; the user gets its words in one line.
+    text = re.sub(r"[│╭╮╰╯─━┃]+", " ", boxed)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return re.split(r"(For full helptext|Arguments similar)", re.sub(r"\s+", " ", text))[0].strip()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,262 @@
+"""The empirical measure of n points in the Gaussian channel x_t = alpha x0 + sigma eps: mutual information and score.
+
+Everything is computed in float64 with centred data, by matrix products in blocks, so memory does not grow with n^2.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.estimate import Estimate
+from common.schedules import expand
+from common.seeds import derive, generator
+
+ROWS = 1024  # rows (noisy points) that are compared with all points at a time
+ELEMENTS = 1 << 23  # entries of a logit matrix held at once
+
+
+def mutual_information(
+    x: Tensor,
+    alpha: float,
+    sigma: float,
+    *,
+    outer: int | None = None,
+    draws: int = 1,
+    antithetic: bool = False,
+    seed_or_generator: int | torch.Generator = 0,
+    block: int = 2048,
+) -> Estimate:
+    """Estimate I(X; alpha X + sigma eps) of the empirical measure of n points, in nats, in [0, log n].
+
+    I = E_i E_eps[-log 1/n sum_j exp(-(alpha^2 |x_i-x_j|^2 + 2 alpha sigma eps.(x_i-x_j)) / (2 sigma^2))]; minus the
+    first term of the bound of Chen, Zhu, Shkurti (2025). The inner sum runs over all points. With y_i = alpha x_i +
+    sigma eps_i the exponent is -|y_i - alpha x_j|^2 / (2 sigma^2) + |eps_i|^2 / 2: one matrix product; j = i gives
+    exactly 0. The noise is a function of (seed, i, draw), never of the block size.
+
+    The standard error is that of the mean over i of the per-point means over draws. With two or more independent
+    draws (pairs, if antithetic) the spread over noise is known: when all n points are used it is the only error, and
+    with a subsample it is added to the spread over points times (1 - outer/n). With one draw the two spreads cannot be
+    told apart and the standard error is sd / sqrt(points), too large rather than too small.
+
+    Args:
+        x: (n, ...) points, any real dtype, on any device (the work is done on the CPU).
+        alpha: signal amplitude.
+        sigma: noise standard deviation, > 0.
+        outer: number of points i, drawn without replacement; all n if None.
+        draws: noise draws per point.
+        antithetic: draw eps in pairs (eps, -eps); draws must be even.
+        seed_or_generator: seed of the noise and the subsample, or a generator from which one is drawn.
+        block: points j per matrix product.
+
+    Raises:
+        UserError: a setting out of range.
+    """
+    _check(x, sigma, outer, draws, antithetic, block)
+    seed = seed_or_generator
+    if isinstance(seed, torch.Generator):
+        seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
+    points = x.detach().cpu().flatten(1)
+    n, d = points.shape
+    index = torch.arange(n)
+    if outer is not None and outer < n:
+        index = torch.randperm(n, generator=generator(seed, "mi", "outer"))[:outer].sort().values
+    centre = _mean(points, block)
+    per_tile = max(1, ROWS // draws)
+    tiles = [
+        _information(points, centre, tile, _noise(tile, d, draws, antithetic, seed), alpha, sigma, block)
+        for tile in index.split(per_tile)
+    ]
+    values = torch.cat(tiles)
+    mean, se = _mean_and_se_of_points(values, n, antithetic)
+    return Estimate(
+        value=float(mean), se_data=float(se), estimand="mutual information of the empirical measure", n=n, d=d
+    )
+
+
+def mutual_information_batch(
+    x: Tensor, alpha: Tensor, sigma: Tensor, draws: int, seeds: list[int], stream: str | int
+) -> tuple[Tensor, Tensor]:
+    """Estimate the mutual information of k small data sets at once, as `mutual_information` does for one.
+
+    Differentiable in alpha and sigma. The noise of member k is a function of (seeds[k], stream) alone.
+
+    Args:
+        x: (k, n, d) points.
+        alpha: (k,) signal amplitudes.
+        sigma: (k,) noise standard deviations.
+        draws: noise draws per point.
+        seeds: k seeds.
+        stream: names the noise (an epoch, say).
+
+    Returns:
+        values (k,) and standard errors (k,), float64, on the device of x (the CPU if it has no float64).
+
+    Raises:
+        UserError: shapes that do not fit.
+    """
+    k, n, d = x.shape
+    if not (len(seeds) == k and alpha.shape == sigma.shape == (k,)) or n < 2 or draws < 1:
+        raise UserError(
+            f"x {tuple(x.shape)}, alpha {tuple(alpha.shape)}, sigma {tuple(sigma.shape)}, {len(seeds)} seeds, "
+            f"{draws} draws: expected (k, n, d) with n >= 2, (k,), (k,), k seeds and at least one draw"
+        )
+    x, alpha, sigma = (_to_double(v) for v in (x, alpha, sigma))
+    x = x - x.mean(1, keepdim=True)
+    eps = torch.stack(
+        [torch.randn(draws, n, d, generator=generator(s, "mi", stream), dtype=torch.float64) for s in seeds]
+    ).to(x.device)
+    precision = expand((alpha / sigma) ** 2, x)
+    bias = -precision.squeeze(-1) / 2 * (x * x).sum(-1)
+    diagonal = torch.arange(n, device=x.device)
+    values = []
+    for draw in range(draws):
+        weights = precision * x + expand(alpha / sigma, x) * eps[:, draw]
+        own = (weights * x).sum(-1) + bias
+        parts = []
+        for rows in diagonal.split(max(1, ELEMENTS // (k * n))):
+            logits = weights[:, rows] @ x.mT + bias[:, None] - own[:, rows, None]
+            logits = torch.where(rows[:, None] == diagonal, 0.0, logits)
+            parts.append(math.log(n) - torch.logsumexp(logits, -1))
+        values.append(torch.cat(parts, -1))
+    return _mean_and_se_of_points(torch.stack(values, -1), n, antithetic=False)
+
+
+def empirical_posterior_mean(x_t: Tensor, data: Tensor, alpha: Tensor, sigma: Tensor, block: int = 4096) -> Tensor:
+    """Return E[x0 | x_t] when x0 is one of n equally likely points.
+
+    sum_j softmax_j(-|x_t - alpha x_j|^2 / (2 sigma^2)) x_j, the optimal denoiser of the empirical measure.
+
+    Args:
+        x_t: (..., b, d) noisy points.
+        data: (..., n, d) points, same leading (ensemble) dimensions or none.
+        alpha: (..., b) signal amplitudes.
+        sigma: (..., b) noise standard deviations.
+        block: points j taken at a time at most.
+
+    Returns:
+        (..., b, d) float64.
+    """
+    x_t, alpha, sigma = (_to_double(v) for v in (x_t, alpha, sigma))
+    data = data.cpu() if data.device.type == "mps" else data
+    lead, n = math.prod(x_t.shape[:-2]), data.shape[-2]
+    block = min(block, n)
+    centre = sum(part.double().sum(-2, keepdim=True) for part in data.split(block, -2)) / n
+    # The squared norm of a point rides along as one more coordinate, so that the logits are a single product.
+    precision = (alpha / sigma**2)[..., None]
+    noisy = x_t - alpha[..., None] * centre
+    weights = torch.cat([precision * noisy, -precision * alpha[..., None] / 2], -1)
+    rows = max(1, ELEMENTS // (lead * block))
+    return torch.cat([_softmax_mean(part, data, centre, block) for part in weights.split(rows, -2)], -2) + centre
+
+
+def empirical_score(x_t: Tensor, data: Tensor, alpha: Tensor, sigma: Tensor, block: int = 4096) -> Tensor:
+    """Return grad log p(x_t) of the noised empirical measure 1/n sum_j N(alpha x_j, sigma^2 I).
+
+    (alpha E[x0 | x_t] - x_t) / sigma^2, the exact target of explicit score matching on the training set; shapes as in
+    `empirical_posterior_mean`. Float64 inside, returned in the dtype and on the device of x_t.
+    """
+    mean = empirical_posterior_mean(x_t, data, alpha, sigma, block)
+    x, a, s = (_to_double(v) for v in (x_t, alpha, sigma))
+    return ((a[..., None] * mean - x) / s[..., None] ** 2).to(x_t)
+
+
+def _check(x: Tensor, sigma: float, outer: int | None, draws: int, antithetic: bool, block: int) -> None:
+    if x.ndim < 2 or len(x) < 2:
+        raise UserError(f"x has shape {tuple(x.shape)}: expected at least two points, (n, ...)")
+    if not 0 < sigma < math.inf:
+        raise UserError(f"sigma={sigma}: expected a finite number above 0")
+    if outer is not None and outer < 2:
+        raise UserError(f"outer={outer}: expected at least 2 points, or none to use all")
+    if draws < 1 or (antithetic and draws % 2):
+        raise UserError(f"draws={draws}: expected at least 1, and an even number of antithetic draws")
+    if block < 1:
+        raise UserError(f"block={block}: expected at least 1")
+
+
+def _to_double(x: Tensor) -> Tensor:
+    """Float64 where the device has it, on the CPU otherwise (MPS)."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def _mean(points: Tensor, block: int) -> Tensor:
+    """Mean over the first dimension in float64, converting one block at a time."""
+    total = torch.zeros(points.shape[1], dtype=torch.float64)
+    for part in points.split(block):
+        total += part.double().sum(0)
+    return total / len(points)
+
+
+def _noise(index: Tensor, d: int, draws: int, antithetic: bool, seed: int) -> Tensor:
+    """Standard normal noise (len(index), draws, d), each row from the stream of its point and draw (or pair)."""
+    source, independent = torch.Generator(), draws // 2 if antithetic else draws
+    eps = torch.empty(len(index), independent, d, dtype=torch.float64)
+    for row, i in zip(eps, index.tolist(), strict=True):
+        for draw in range(independent):
+            torch.randn(d, generator=source.manual_seed(derive(seed, "mi", i, draw)), out=row[draw])
+    return torch.stack([eps, -eps], 2).flatten(1, 2) if antithetic else eps
+
+
+def _information(
+    points: Tensor, centre: Tensor, index: Tensor, eps: Tensor, alpha: float, sigma: float, block: int
+) -> Tensor:
+    """Return -log 1/n sum_j exp(...) for each point in index and each draw of eps, (len(index), draws)."""
+    n, d = points.shape
+    draws = eps.shape[1]
+    precision = (alpha / sigma) ** 2
+    own_points = (points[index].double() - centre)[:, None]
+    weights = (precision * own_points + (alpha / sigma) * eps).flatten(0, 1)
+    own = (weights.view(-1, draws, d) * own_points).sum(-1).flatten()
+    own -= (precision / 2 * (own_points**2).sum(-1)).expand(-1, draws).flatten()
+    row_index = index.repeat_interleave(draws)
+    top = torch.full((len(weights),), -math.inf, dtype=torch.float64)
+    total = torch.zeros(len(weights), dtype=torch.float64)
+    logits = torch.empty(len(weights), min(block, n), dtype=torch.float64)
+    for start in range(0, n, block):
+        inner = points[start : start + block].double() - centre
+        part = logits[:, : len(inner)]
+        torch.mm(weights, inner.T, out=part)
+        part -= precision / 2 * (inner * inner).sum(1)
+        here = torch.nonzero((row_index >= start) & (row_index < start + len(inner))).squeeze(1)
+        part[here, row_index[here] - start] = own[here]
+        new_top = torch.maximum(top, part.amax(1))
+        total *= torch.exp(top - new_top)
+        total += part.sub_(new_top[:, None]).exp_().sum(1)
+        top = new_top
+    return (math.log(n) - (torch.log(total) + top - own)).view(len(index), draws)
+
+
+def _mean_and_se_of_points(values: Tensor, n: int, antithetic: bool) -> tuple[Tensor, Tensor]:
+    """Return mean and standard error over points of values (..., m, draws), m of n points taken (see above).
+
+    Var = (1 - m/n) S^2/m + N^2/n, S^2 the variance of the per-point means (spread of points plus noise), N^2 its noise.
+    """
+    m = values.shape[-2]
+    means = values.mean(-1)
+    spread = means.detach().var(-1)
+    units = values.detach()
+    if antithetic:
+        units = units.unflatten(-1, (-1, 2)).mean(-1)
+    if units.shape[-1] < 2:
+        return means.mean(-1), (spread / m).sqrt()
+    noise = units.var(-1).mean(-1) / units.shape[-1]
+    return means.mean(-1), ((1 - m / n) * spread / m + noise / n).sqrt()
+
+
+def _softmax_mean(weights: Tensor, data: Tensor, centre: Tensor, block: int) -> Tensor:
+    """Return sum_j softmax_j(weights . (c_j, |c_j|^2)) c_j of centred points c_j = x_j - centre, over blocks of j."""
+    top = torch.full((*weights.shape[:-1], 1), -math.inf, dtype=weights.dtype, device=weights.device)
+    total = torch.zeros_like(top)
+    mean = torch.zeros_like(weights[..., :-1])
+    for part in data.split(block, -2):
+        centred = part.double() - centre
+        keys = torch.cat([centred, (centred * centred).sum(-1, keepdim=True)], -1)
+        logits = weights @ keys.mT
+        new_top = torch.maximum(top, logits.amax(-1, keepdim=True))
+        shrink = torch.exp(top - new_top)
+        mass = torch.exp(logits - new_top)
+        total = total * shrink + mass.sum(-1, keepdim=True)
+        mean = mean * shrink + mass @ centred
+        top = new_top
+    return mean / total

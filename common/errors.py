@@ -1,0 +1,59 @@
+"""The three ways a command can end early, each with its exit code and one sentence for the user."""
+
+import sys
+from collections.abc import Callable
+
+
+class LabError(Exception):
+    """A failure that is told to the user in one sentence; `exit_code` is what the process returns."""
+
+    exit_code = 1
+
+
+class UserError(LabError):
+    """A bad option, name, path, file or shape: says what was wrong, what was expected and what to do. Exit code 2."""
+
+    exit_code = 2
+
+
+class RunFailedError(LabError):
+    """The run itself failed (a non-finite loss, say); its last whole checkpoint and results stay. Exit code 3."""
+
+    exit_code = 3
+
+
+class InterruptedRunError(LabError):
+    """Stopped by a signal or a time limit after a checkpoint: the same command goes on. Exit code 75 (try again)."""
+
+    exit_code = 75
+
+
+def choose(kind: str, name: str, choices: list[str] | tuple[str, ...]) -> str:
+    """Return `name` if it is one of `choices`.
+
+    Raises:
+        UserError: otherwise, with the list of choices.
+
+    >>> choose("preset", "quick", ["smoke", "quick"])
+    'quick'
+    """
+    if name not in choices:
+        raise UserError(f"unknown {kind} '{name}': choose one of {', '.join(choices)}")
+    return name
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a command's `main`; a `LabError` becomes one sentence on standard error and its exit code."""
+    try:
+        main()
+    except LabError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except OSError as error:
+        # A read-only or full disk: the writers work aside and rename, so what was whole stays whole.
+        where = f" '{error.filename}'" if error.filename else ""
+        sys.stderr.write(
+            f"error: cannot read or write{where}: {error.strerror or error}; "
+            "check the path, its permissions and the free space\n"
+        )
+        sys.exit(UserError.exit_code)

@@ -1,0 +1,1 @@
+"""Networks: the lab's one U-Net, its blocks and the embeddings of time."""

@@ -1,0 +1,176 @@
+"""The parts of the U-Net: normalisation, residual blocks, attention, and changes of resolution."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (the field's own name)
+from torch import nn
+
+from common.networks.dropout import Dropout
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation with eps 1e-5, computed in float32 when its input is in half precision.
+
+    Args:
+        channels: number of channels C.
+        max_groups: the number of groups is the largest divisor of C that is at most this (32 in IDDPM).
+    """
+
+    def __init__(self, channels: int, max_groups: int = 32):
+        groups = max(g for g in range(1, max_groups + 1) if channels % g == 0)
+        super().__init__(groups, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x, shape (n, C, ...), groups of channels at mean 0 and variance 1, then an affine map."""
+        if x.dtype not in (torch.bfloat16, torch.float16):
+            return super().forward(x)
+        return F.group_norm(x.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
+
+
+def modulate(h: torch.Tensor, scale_and_shift: torch.Tensor) -> torch.Tensor:
+    """Return h (1 + scale) + shift for h (n, C, height, width) and [scale, shift] (n, 2C)."""
+    scale, shift = scale_and_shift.to(h.dtype)[..., None, None].chunk(2, dim=1)
+    return torch.addcmul(shift, h, 1 + scale)
+
+
+class ResBlock(nn.Module):
+    """Residual block x -> skip(x) + conv(drop(silu(norm(conv(silu(GN(x))), time, code)))), IDDPM's layout and names.
+
+    Time enters as GN(h)(1 + scale_t) + shift_t (scale-shift norm) or as GN(h + emb_t); a code then enters as
+    h (1 + scale_a) + shift_a (Nichol and Dhariwal 2021, section 3; Wang et al. 2023, adaptive group norm).
+
+    Args:
+        channels: input channels.
+        out_channels: output channels; where they differ the skip is a 1x1 convolution.
+        emb_channels: length of the embedding of time.
+        dropout: probability, see `Dropout`.
+        use_scale_shift_norm: how time enters, see above.
+        code_channels: length of the embedding of the code; 0: no code and no parameters for one.
+        max_groups: see `GroupNorm`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        emb_channels: int,
+        dropout: float = 0.0,
+        use_scale_shift_norm: bool = True,
+        code_channels: int = 0,
+        max_groups: int = 32,
+    ):
+        super().__init__()
+        self.use_scale_shift_norm = use_scale_shift_norm
+        self.in_layers = nn.Sequential(
+            GroupNorm(channels, max_groups), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+        )
+        width = 2 * out_channels if use_scale_shift_norm else out_channels
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, width))
+        self.out_layers = nn.Sequential(
+            GroupNorm(out_channels, max_groups),
+            nn.SiLU(),
+            Dropout(dropout),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        )
+        self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
+        self.code_layers = (
+            nn.Sequential(nn.SiLU(), nn.Linear(code_channels, 2 * out_channels)) if code_channels else None
+        )
+
+    def forward(self, x: torch.Tensor, emb: torch.Tensor, code_emb: torch.Tensor | None) -> torch.Tensor:
+        """Return the block's output, shape (n, out_channels, height, width).
+
+        Args:
+            x: features, shape (n, channels, height, width).
+            emb: embedding of time, shape (n, emb_channels).
+            code_emb: embedding of the code, shape (n, code_channels); read only by a block made for one.
+        """
+        h = self.in_layers(x)
+        norm, activation, dropout, conv = self.out_layers
+        time = self.emb_layers(emb)
+        h = modulate(norm(h), time) if self.use_scale_shift_norm else norm(h + time.to(h.dtype)[..., None, None])
+        if self.code_layers is not None:
+            h = modulate(h, self.code_layers(code_emb))
+        return self.skip_connection(x) + conv(dropout(activation(h)))
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over positions, x -> x + proj(attention(qkv(GN(x)))), IDDPM's layout and names.
+
+    The 3C channels of `qkv` are ordered head by head, within a head q, k, v. Weights are softmax(q k^T / sqrt(C/heads))
+    through `scaled_dot_product_attention`. Its fused kernels have no second derivative; who needs one (a gradient of a
+    divergence) runs the network under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.
+
+    Args:
+        channels: number of channels C, divisible by `num_heads`.
+        num_heads: number of heads.
+        max_groups: see `GroupNorm`.
+    """
+
+    def __init__(self, channels: int, num_heads: int = 1, max_groups: int = 32):
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = GroupNorm(channels, max_groups)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x plus what each position gathers from all others, shape (n, C, height, width)."""
+        h = self.norm(x).flatten(2).transpose(1, 2)
+        qkv = F.linear(h, self.qkv.weight[..., 0], self.qkv.bias)
+        n, positions, width = qkv.shape
+        q, k, v = qkv.view(n, positions, self.num_heads, 3, width // (3 * self.num_heads)).permute(3, 0, 2, 1, 4)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        h = F.linear(h, self.proj_out.weight[..., 0], self.proj_out.bias)
+        return x + h.transpose(1, 2).reshape(x.shape)
+
+
+class Downsample(nn.Module):
+    """Halve height and width (rounded up) by a 3x3 convolution of stride 2.
+
+    Args:
+        channels: input and output channels.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return shape (n, C, ceil(height/2), ceil(width/2))."""
+        return cast(torch.Tensor, self.op(x))
+
+
+class Upsample(nn.Module):
+    """Double height and width by repeating pixels, crop to `size`, then a 3x3 convolution.
+
+    The crop undoes the rounding of `Downsample` at an odd size (7 -> 4 -> 8 -> 7): pixel i of the coarse grid sits at
+    2i in both directions, so the last row and column are the ones to drop.
+
+    Args:
+        channels: input and output channels.
+        size: height and width of the output.
+    """
+
+    def __init__(self, channels: int, size: int):
+        super().__init__()
+        self.size = size
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return shape (n, C, size, size) for x of shape (n, C, ceil(size/2), ceil(size/2))."""
+        h = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return cast(torch.Tensor, self.conv(h[..., : self.size, : self.size]))
+
+
+class Stage(nn.Sequential):
+    """Layers run in order, each given what it takes: features, and time and code where it is a `ResBlock`."""
+
+    def forward(  # type: ignore[override]
+        self, x: torch.Tensor, emb: torch.Tensor, code_emb: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the last layer's output for features x (n, C, height, width); see `ResBlock` for the others."""
+        for layer in self:
+            x = layer(x, emb, code_emb) if isinstance(layer, ResBlock) else layer(x)
+        return x

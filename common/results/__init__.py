@@ -1,0 +1,26 @@
+"""Result tables: declared once, written whole, read without torch (figures are redrawn on machines that lack it)."""
+
+from common.results.images import read_arrays, write_arrays
+from common.results.schema import TABLES, Column, Table, table_of
+from common.results.store import files, is_written, read, read_or_reference, refuse_mixture, table_path, write
+from common.results.tables import Calibration, ImageBound, Speed, ToyBound
+
+__all__ = [
+    "TABLES",
+    "Calibration",
+    "Column",
+    "ImageBound",
+    "Speed",
+    "Table",
+    "ToyBound",
+    "files",
+    "is_written",
+    "read",
+    "read_arrays",
+    "read_or_reference",
+    "refuse_mixture",
+    "table_of",
+    "table_path",
+    "write",
+    "write_arrays",
+]

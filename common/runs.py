@@ -1,0 +1,187 @@
+"""A run: its folder, its lock, its provenance, and whether it is finished."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from common import atomic
+from common.config import RunConfig, describe, identity, run_id
+from common.errors import InterruptedRunError, UserError
+
+VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "torchdiffeq")
+
+
+@dataclass
+class Run:
+    """One run of an experiment; `runs/<paper>/<experiment>/<id>/` is its folder."""
+
+    paper: str
+    experiment: str
+    preset: str
+    config: RunConfig
+    started: float = field(default_factory=time.time)
+    seconds_before: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """The hash of the config, see `common.config.run_id`."""
+        return run_id(self.config)
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints, TensorBoard events and the log of this run lie."""
+        return self.config.runs_dir / self.paper / self.experiment / self.id
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of this run, all its parts taken together when it was resumed."""
+        return self.seconds_before + time.time() - self.started
+
+    def provenance(self) -> dict[str, Any]:
+        """What rides along with every result: command, config, commit, versions, device, threads, wall time."""
+        return {
+            "paper": self.paper,
+            "experiment": self.experiment,
+            "run_id": self.id,
+            "preset": self.preset,
+            "command": " ".join(["python", "-m", _module_name(), *sys.argv[1:]]),
+            "config": identity(self.config),
+            **_git_state(),
+            "versions": {"python": platform.python_version(), **_versions()},
+            "machine": {"system": platform.platform(), "processor": _processor()},
+            "device": str(pick_device(self.config.device)),
+            "threads": torch.get_num_threads(),
+            "seconds": round(self.seconds, 2),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+    def say(self, text: str) -> None:
+        """Tell the user, and the run's log."""
+        sys.stderr.write(f"{self.paper}/{self.experiment} {self.id}: {text}\n")
+        with contextlib.suppress(OSError), (self.folder / "log.txt").open("a") as log:
+            log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator["Run"]:
+        """Create the folder, take its lock and save the config; the lock goes with the process, however it ends.
+
+        With `--force` the checkpoints of an earlier run are dropped; its results stay until the new ones replace them.
+
+        Raises:
+            UserError: the runs or the results folder cannot be written.
+            InterruptedRunError: another process works on this run.
+        """
+        for folder in (self.folder, self.config.results_dir / self.paper):
+            _check_writable(folder)
+        with (self.folder / "lock").open("a") as lock:
+            _take(lock, self)
+            if self.config.force:
+                for checkpoint in self.folder.glob("checkpoint-*"):
+                    checkpoint.unlink()
+            atomic.write_text(self.folder / "config.json", json.dumps(identity(self.config), indent=1) + "\n")
+            yield self
+
+
+def begin(run: Run, finished: bool, cost: str) -> bool:
+    """Decide whether to work: False after a dry run (printed) and for a finished run without --force."""
+    if run.config.dry_run:
+        state = "finished already" if finished else "to do"
+        sys.stdout.write(f"{run.paper}/{run.experiment} run {run.id} ({state})\n{describe(run.config)}\n{cost}\n")
+        return False
+    if finished and not run.config.force:
+        sys.stderr.write(f"{run.paper}/{run.experiment} {run.id}: finished already (--force runs it again)\n")
+        return False
+    return True
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is cuda where there is one, else cpu.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{name}' is not available here: choose cpu, cuda, mps or auto") from error
+    return device
+
+
+def set_threads(config: RunConfig) -> None:
+    """Use `config.threads` CPU threads, where it names a number."""
+    if config.threads < 0:
+        raise UserError(f"--threads must be 0 (torch's own choice) or more, not {config.threads}")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to '{folder}' ({error.strerror}): choose another folder with --runs-dir or --results-dir"
+        ) from error
+
+
+def _take(lock: IO[str], run: Run) -> None:
+    try:
+        import fcntl  # not on Windows, where two processes on one run are left to the user
+    except ImportError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise InterruptedRunError(f"another process works on run {run.id} in '{run.folder}': wait for it") from error
+
+
+def _module_name() -> str:
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
+
+
+def _git_state() -> dict[str, Any]:
+    root = Path(__file__).resolve().parent.parent
+
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = ask("status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": ask("rev-parse", "HEAD"), "git_clean": None if status is None else status == ""}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS_OF:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,112 @@
+"""Samplers that run a diffusion model from noise to data."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.schedules import Schedule, expand
+from common.seeds import generator
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""Score s(x, t) of the noised law: x (batch..., event...), t (batch...), the shape of x out."""
+
+
+def step_count(T: float, rule: str, steps_at_one: int) -> int:
+    """Number N of sampler steps at diffusion time T.
+
+    `fixed_number`: N = steps_at_one at every T, so the step T/N grows with T (the published figures).
+    `fixed_size`: the step is 1/steps_at_one at every T, so N = T * steps_at_one.
+
+    Raises:
+        UserError: an unknown rule.
+
+    >>> step_count(0.4, "fixed_number", 1000), step_count(0.4, "fixed_size", 1000)
+    (1000, 400)
+    """
+    if rule == "fixed_number":
+        return steps_at_one
+    if rule == "fixed_size":
+        return max(1, round(T * steps_at_one))
+    raise UserError(f"unknown step rule '{rule}': choose one of fixed_number, fixed_size")
+
+
+class StepNoise:
+    """Standard normal noise that is a function of (seed, step, sample index) alone.
+
+    Args:
+        seeds: one seed per member of a batch of networks (k,); the noise of step i is then (k, n, *event).
+        stream: name of the stream, so that training, sampling and evaluation never share noise.
+        shape: (n, *event), the samples of one member.
+    """
+
+    BLOCK = 32  # steps drawn at a time: one generator call instead of 32, the same numbers whoever asks
+
+    def __init__(self, seeds: list[int], stream: str, shape: tuple[int, ...], device: torch.device | str = "cpu"):
+        self.seeds, self.stream, self.shape, self.device = seeds, stream, shape, device
+        self._block = -1
+        self._noise = torch.empty(0)
+
+    def __call__(self, step: int) -> Tensor:
+        """Noise (k, n, *event) of this step, on the device."""
+        block, within = divmod(step, self.BLOCK)
+        if block != self._block:
+            drawn = [
+                torch.randn(self.BLOCK, *self.shape, generator=generator(seed, self.stream, block))
+                for seed in self.seeds
+            ]
+            self._noise = torch.stack(drawn, dim=1).to(self.device)
+            self._block = block
+        return self._noise[within]
+
+
+@torch.no_grad()
+def reverse_sde(
+    score: Score,
+    schedule: Schedule,
+    x_T: Tensor,
+    T: float | Tensor,
+    steps: int,
+    noise: Callable[[int], Tensor],
+    lam: float = 0.0,
+    observe: Callable[[Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """Euler-Maruyama steps of the lambda family of reverse processes (Huang et al. 2021, eq. 19).
+
+    In the time u = T - t that runs from noise to data
+        dx = [(1 - lam/2) g^2 s(x, t) - f(x, t)] du + sqrt(1 - lam) g dw,
+    whose marginals are the same for every lam in [0, 1]: 0 is the reverse SDE, 1 the probability-flow ODE. The score
+    is taken at the forward time t = T - u that belongs to the state.
+
+    Args:
+        score: s(x, t).
+        schedule: the forward process (f = drift x, g).
+        x_T: starting points (batch..., event...), draws of the prior.
+        T: diffusion time; a tensor broadcastable to the batch shape runs networks of different T side by side.
+        steps: N, number of steps of size T/N.
+        noise: maps the step number to standard normal noise of the shape of x_T.
+        lam: member of the family.
+        observe: called with (score values, t) at every step.
+
+    Returns:
+        Samples, of the shape of x_T.
+    """
+    if not 0 <= lam <= 1:
+        raise UserError(f"lam must lie in [0, 1], not {lam}")
+    T = torch.as_tensor(T, dtype=x_T.dtype, device=x_T.device)
+    batch = x_T.shape[: max(T.ndim, 1)]
+    T = T.expand(batch)
+    size = T / steps
+    x = x_T
+    for step in range(steps):
+        t = T * (1 - step / steps)
+        level = schedule.at(t)
+        s = score(x, t)
+        if observe is not None:
+            observe(s, t)
+        push = expand((1 - lam / 2) * level.g2 * size, x) * s
+        x = x * expand(1 - level.drift * size, x) + push
+        if lam < 1:
+            x = x + expand(torch.sqrt((1 - lam) * level.g2 * size), x) * noise(step)
+    return x

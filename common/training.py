@@ -1,0 +1,182 @@
+"""The training loop: optimiser, EMA, checkpoints, exact resume, signals, TensorBoard, evaluation at set steps."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.checkpoints import load_latest, save_checkpoint
+from common.errors import RunFailedError
+from common.progress import Progress
+from common.runs import Run
+from common.signals import StopWatch
+
+CHECK_EVERY = 50
+"""Steps between looks at the losses (each look waits for the device)."""
+
+
+@dataclass
+class Training:
+    """What is trained and how; one optimiser step is `objective(step)`, summed, differentiated, applied.
+
+    All randomness of a step must be a function of (seed, step), so that a resumed run draws what an unbroken one would.
+
+    Attributes:
+        model: the network, or a batch of networks trained as one (`common.ensemble`).
+        optimizer: an optimiser over its parameters.
+        objective: maps the step number to the loss, a scalar or one loss per network (k,).
+        steps: optimiser steps in all.
+        ema_decay: decay of the exponential moving average of the parameters; 0: none is kept.
+        max_grad_norm: gradients are scaled to this norm at most; 0: never.
+        evaluate: called after the steps in `evaluate_after` (a step count) and returns rows as plain dicts.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    objective: Callable[[int], Tensor]
+    steps: int
+    ema_decay: float = 0.0
+    max_grad_norm: float = 0.0
+    evaluate: Callable[[int], list[dict[str, Any]]] = lambda step: []
+    evaluate_after: Iterable[int] = ()
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ema: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.ema_decay and not self.ema:
+            self.ema = {name: item.detach().clone() for name, item in self.model.named_parameters()}
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The parameters to evaluate with: the moving average, or the parameters themselves where none is kept."""
+        return self.ema or {name: item.detach() for name, item in self.model.named_parameters()}
+
+
+def train(run: Run, training: Training) -> list[dict[str, Any]]:
+    """Train to the end, from the last checkpoint of `run` where there is one; returns all evaluation rows.
+
+    Raises:
+        RunFailedError: a loss is not finite; names the step. The last whole checkpoint stays.
+        InterruptedRunError: a signal or the time limit came; a checkpoint was written.
+    """
+    step = _resume(run, training)
+    evaluate_after = set(training.evaluate_after)
+    losses: list[Tensor] = []
+    last_save = time.monotonic()
+    board = _Board(run, step)
+    with StopWatch(run.config.max_minutes) as watch, Progress(f"{run.experiment} {run.id}", training.steps, step) as bar:
+        while step < training.steps:
+            losses.append(_one_step(training, step))
+            step += 1
+            due = step in evaluate_after
+            if len(losses) == CHECK_EVERY or due or step == training.steps or watch.wanted:
+                mean = _check(losses, step)
+                losses.clear()
+                board.scalars(step, mean)
+                bar.update(step, f"loss {float(mean.mean()):.4g}")
+            if due:
+                rows = training.evaluate(step)
+                training.rows.extend(rows)
+                board.rows(step, rows)
+            saved = due or step == training.steps
+            if not losses and (saved or watch.wanted or time.monotonic() - last_save > run.config.checkpoint_seconds):
+                _save(run, training, step)
+                last_save = time.monotonic()
+            if watch.wanted and step < training.steps:
+                board.close()
+                raise watch.stop(f"step {step:,} of {training.steps:,}")
+    board.close()
+    return training.rows
+
+
+def _one_step(training: Training, step: int) -> Tensor:
+    training.optimizer.zero_grad(set_to_none=True)
+    loss = training.objective(step)
+    loss.sum().backward()
+    if training.max_grad_norm:
+        nn.utils.clip_grad_norm_(training.model.parameters(), training.max_grad_norm)
+    training.optimizer.step()
+    if training.ema:
+        with torch.no_grad():
+            torch._foreach_lerp_(list(training.ema.values()), list(training.model.parameters()), 1 - training.ema_decay)
+    return loss.detach()
+
+
+def _check(losses: list[Tensor], step: int) -> Tensor:
+    """Mean of the losses since the last look; raises at the first step that is not finite."""
+    stacked = torch.stack(losses).double().cpu()
+    finite = torch.isfinite(stacked).reshape(len(losses), -1).all(1)
+    if not bool(finite.all()):
+        bad = step - len(losses) + 1 + int((~finite).float().argmax())
+        raise RunFailedError(
+            f"the loss of step {bad:,} is not finite: lower --lr or check the data; the last whole checkpoint is kept"
+        )
+    return stacked.mean(0)
+
+
+def _save(run: Run, training: Training, step: int) -> None:
+    tensors = {f"model/{name}": item for name, item in training.model.state_dict().items()}
+    tensors |= {f"ema/{name}": item for name, item in training.ema.items()}
+    optimizer_state = training.optimizer.state_dict()["state"]
+    for index, entries in optimizer_state.items():
+        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(item) for name, item in entries.items()}
+    state = {"rows": training.rows, "seconds": run.seconds, "complete": step == training.steps}
+    save_checkpoint(run.folder, step, tensors, state)
+
+
+def _resume(run: Run, training: Training) -> int:
+    found = load_latest(run.folder)
+    if found is None:
+        return 0
+    step, tensors, state, damaged = found
+    if damaged:
+        run.say(f"checkpoint {', '.join(damaged)} is damaged and was set aside; going on from step {step:,}")
+    if not tensors:
+        return 0
+    _restore(training, tensors)
+    training.rows = state["rows"]
+    run.seconds_before = state["seconds"]
+    if step < training.steps:
+        run.say(f"resumed at step {step:,} of {training.steps:,}")
+    return step
+
+
+def _restore(training: Training, tensors: dict[str, Tensor]) -> None:
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): item for name, item in tensors.items() if name.startswith(prefix)}
+
+    training.model.load_state_dict(part("model/"))
+    for name, item in part("ema/").items():
+        training.ema[name].copy_(item)
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, item in part("optimizer/").items():
+        index, key = name.split("/")
+        entries.setdefault(int(index), {})[key] = item
+    groups = training.optimizer.state_dict()["param_groups"]
+    training.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+class _Board:
+    """TensorBoard events of a run; a resumed run takes over at its step."""
+
+    def __init__(self, run: Run, step: int):
+        # Imported here: tensorboard takes a second to load, and finished runs never get this far.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(run.folder / "events"), purge_step=step)
+
+    def scalars(self, step: int, losses: Tensor) -> None:
+        self.writer.add_scalar("loss/mean", float(losses.mean()), step)
+        if losses.numel() > 1:
+            self.writer.add_scalar("loss/largest", float(losses.max()), step)
+
+    def rows(self, step: int, rows: list[dict[str, Any]]) -> None:
+        for name in rows[0] if rows else ():
+            values = [row[name] for row in rows if isinstance(row[name], float)]
+            if values:
+                self.writer.add_scalar(f"evaluation/{name}", sum(values) / len(values), step)
+
+    def close(self) -> None:
+        self.writer.close()

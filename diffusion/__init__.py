@@ -1,0 +1,1 @@
+"""Chen, Zhu, Shkurti 2025 (diffusion half) on Huang, Lim, Courville 2021: a bound of the KL and the time T it picks."""

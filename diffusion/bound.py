@@ -1,0 +1,184 @@
+"""The generalization bound of a diffusion model, term by term (Chen, Zhu, Shkurti 2025, theorem for diffusion models).
+
+bound = T1 + sqrt(2) R (T2 + T3) + score-matching loss on the training set.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from common.empirical import empirical_score
+from common.errors import UserError
+from common.samplers import Score
+from common.schedules import VP, expand
+from common.seeds import generator
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The terms of the bound of one network, in nats (see `common.results.tables.BoundColumns` for their formulas)."""
+
+    term1: float
+    term1_se: float
+    term2: float
+    term3: float
+    score_loss_nats: float
+    score_loss_se: float
+    R: float
+
+    @property
+    def nats(self) -> float:
+        """The bound: term1 + sqrt(2) R (term2 + term3) + score loss."""
+        return self.term1 + math.sqrt(2) * self.R * (self.term2 + self.term3) + self.score_loss_nats
+
+    @property
+    def se(self) -> float:
+        """Standard error of the bound, from term1 and the score loss; term2 is exact, term3 has no closed error."""
+        return math.hypot(self.term1_se, self.score_loss_se)
+
+    def columns(self) -> dict[str, float]:
+        """The columns of the bound tables that hold this record."""
+        return {**asdict(self), "bound_nats": self.nats, "bound_se": self.se}
+
+
+def kl_to_prior(x0: Tensor, alpha: Tensor | float) -> Tensor:
+    """KL(N(alpha x0, sigma^2 I) || N(0, I)) per example, sigma^2 = 1 - alpha^2, in nats and float64.
+
+    = (alpha^2 |x0|^2 + d (-log(1 - alpha^2) - alpha^2)) / 2, in the form that keeps its digits when alpha is small.
+
+    Args:
+        x0: examples (..., d).
+        alpha: signal amplitude, a number or broadcastable to (...).
+    """
+    alpha2 = torch.as_tensor(alpha, dtype=torch.float64).cpu().square()
+    d = x0.shape[-1]
+    return 0.5 * (alpha2 * x0.double().cpu().square().sum(-1) + d * (-torch.log1p(-alpha2) - alpha2))
+
+
+def term2(x0: Tensor, alpha: Tensor | float) -> Tensor:
+    """T2 = mean over the m examples of sqrt(KL(E_T(x_i) || N(0, I))); x0 (..., m, d), alpha (...) -> (...)."""
+    alpha = torch.as_tensor(alpha, dtype=torch.float64)
+    return kl_to_prior(x0, alpha[..., None]).sqrt().mean(-1)
+
+
+def term3(score_norm: float, T: float, m: int, steps: int, schedule: VP) -> float:
+    """T3 = sqrt(T L^2 / (2 m N) sum_k beta(t_k)), t_k = k T / N for k = 0..N-1, with L = `score_norm`."""
+    times = torch.arange(steps, dtype=torch.float64) * (T / steps)
+    return math.sqrt(T * score_norm**2 / (2 * m * steps) * float(schedule.beta(times).sum()))
+
+
+class ScoreNorm:
+    """L, the bound of the score norm along a sampler's path: pass `observe` to `common.samplers.reverse_sde`.
+
+    `published` is the largest over steps of the mean norm over samples, `exact` the largest norm seen; both (k,).
+    """
+
+    def __init__(self, members: int):
+        self.published = torch.zeros(members)
+        self.exact = torch.zeros(members)
+
+    def observe(self, s: Tensor, t: Tensor) -> None:
+        """Take in the scores s (k, n, event...) of one step."""
+        norms = s.flatten(2).norm(dim=-1)
+        self.published = torch.maximum(self.published, norms.mean(1).cpu())
+        self.exact = torch.maximum(self.exact, norms.amax(1).cpu())
+
+
+@dataclass(frozen=True)
+class ScoreLosses:
+    """Score-matching losses on the training sets, (k,) each, in nats, with standard errors from replicates."""
+
+    published: Tensor
+    published_se: Tensor
+    exact: Tensor
+    exact_se: Tensor
+
+
+@torch.no_grad()
+def score_losses(
+    score: Score, data: Tensor, schedule: VP, T: Tensor, seeds: list[int], *, t_eps: float, draws: int = 512,
+    replicates: int = 16, score_batch: int = 1_000_000,
+) -> ScoreLosses:
+    """Both score-matching losses of k networks on their own training sets.
+
+    published: E_{t ~ U(0, T)} 1/2 |sigma_t s + eps|^2, summed over dimensions.
+    exact: (T/2) E_{t ~ U(t_eps, T)} g_t^2 E|s - grad log p_hat_t|^2 (times 1 - t_eps/T), p_hat_t the noised training
+    set; since g^2/sigma^2 dt = -dlogsnr it is computed as (1/2) Int |sigma s - sigma grad log p_hat|^2 dlogsnr with
+    log-SNR uniform, whose integrand is bounded. The integral diverges like log(1/t_eps): a smooth score cannot follow
+    the points of a training set at t = 0, and the KL from a discrete law to a density is infinite.
+
+    Each replicate spreads stratified times over at least `draws` noised points, every training point equally often
+    (a random subset where m > draws); the standard error is that of the mean over replicates.
+
+    Args:
+        score: s(x, t) with x (k, b, event...), t (k, b).
+        data: training sets (k, m, event...).
+        schedule: the forward process.
+        T: diffusion times (k,).
+        seeds: one per network.
+        t_eps: lower end of the exact loss, in (0, T).
+        draws: noised points per replicate, at least.
+        replicates: independent repetitions.
+        score_batch: points per network call.
+    """
+    if not 0 < t_eps < float(T.min()):
+        raise UserError(f"--t-eps must lie in (0, T), not {t_eps} with T = {float(T.min())}")
+    T = T.to(data)[:, None]
+    published, exact = [], []
+    for replicate in range(replicates):
+        x0, u, eps = _replicate(data, seeds, draws, replicate)
+        published.append(_published_loss(score, schedule, x0, u * T, eps, score_batch))
+        start, end = schedule.t_to_logsnr(torch.full_like(T, t_eps)), schedule.t_to_logsnr(T)
+        t = schedule.logsnr_to_t(start + u * (end - start))
+        mean = _exact_gap(score, schedule, x0, t, eps, data, score_batch)
+        exact.append(0.5 * (start - end)[:, 0].double().cpu() * mean)
+    (p, p_se), (e, e_se) = (_over_replicates(parts) for parts in (published, exact))
+    return ScoreLosses(p, p_se, e, e_se)
+
+
+def _replicate(data: Tensor, seeds: list[int], draws: int, replicate: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Training points (k, b, event...), stratified uniforms (k, b) and noise (k, b, event...) of one replicate."""
+    m = data.shape[1]
+    b = draws if m > draws else m * -(-draws // m)
+    points, uniforms, noises = [], [], []
+    for member, seed in zip(data, seeds, strict=True):
+        source = generator(seed, "score_loss", replicate)
+        index = torch.randperm(m, generator=source)[:b] if m > draws else torch.arange(m).repeat(b // m)
+        strata = torch.randperm(b, generator=source)
+        uniforms.append((strata + torch.rand(b, generator=source)) / b)
+        noises.append(torch.randn(b, *data.shape[2:], generator=source))
+        points.append(member[index.to(member.device)])
+    return torch.stack(points), torch.stack(uniforms).to(data), torch.stack(noises).to(data)
+
+
+def _published_loss(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, batch: int) -> Tensor:
+    x_t, level = _noised(schedule, x0, t, eps)
+    scaled = expand(level.sigma, x0) * _batched(score, x_t, t, batch)
+    return 0.5 * (scaled + eps).flatten(2).double().square().sum(-1).mean(-1).cpu()
+
+
+def _exact_gap(
+    score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, data: Tensor, batch: int
+) -> Tensor:
+    x_t, level = _noised(schedule, x0, t, eps)
+    truth = empirical_score(x_t.flatten(2), data.flatten(2), level.alpha, level.sigma)
+    learned = _batched(score, x_t, t, batch).flatten(2).to(truth)
+    gap = level.sigma.to(truth)[..., None] * (learned - truth)
+    return gap.square().sum(-1).mean(-1).cpu()
+
+
+def _noised(schedule: VP, x0: Tensor, t: Tensor, eps: Tensor):
+    level = schedule.at(t)
+    return expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps, level
+
+
+def _batched(score: Score, x: Tensor, t: Tensor, batch: int) -> Tensor:
+    parts = [score(x[:, i : i + batch], t[:, i : i + batch]) for i in range(0, x.shape[1], batch)]
+    return torch.cat(parts, dim=1)
+
+
+def _over_replicates(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    stacked = torch.stack(parts)
+    return stacked.mean(0), stacked.std(0) / math.sqrt(len(parts))

@@ -1,0 +1,85 @@
+"""The image study, one run: train a U-Net at one T on few-shot or full data, measure likelihood and bound.
+
+The sweeps are in `diffusion.digits` and its neighbours, one module per data set.
+"""
+
+import dataclasses
+
+import torch
+
+from common.data import ImageSet, load
+from common.networks.unet import UNet
+from common.results import ImageBound, is_written, write, write_arrays
+from common.runs import Run, begin, pick_device
+from common.schedules import VP
+from common.sweep import estimated_cost
+from common.training import Training, train
+from common.transforms import LogitTransform
+from diffusion.image_config import ImageConfig
+from diffusion.image_evaluate import ImageEvaluation
+from diffusion.image_model import ImageObjective, ImageScore
+
+
+def run_image(preset: str, config: ImageConfig) -> None:
+    """One run: config, data, model, loop, results."""
+    config.check()
+    run = Run("diffusion", config.dataset, preset, config)
+    if not begin(run, is_written(config.results_dir, ImageBound, run.id), _cost(config)):
+        return
+    data, test = _data(config)
+    with run.open():
+        device = pick_device(config.device)
+        data, test = _on(data, device), _on(test, device)
+        transform = LogitTransform(data.levels, config.logit_A)
+        score = ImageScore(
+            UNet(config.unet(), config.seed), VP(config.beta_min, config.beta_max), config.parametrization
+        ).to(device)
+        objective = ImageObjective(config, score, data, transform)
+        training = Training(
+            model=score,
+            optimizer=torch.optim.Adam(score.parameters(), lr=config.lr, fused=True),
+            objective=objective,
+            steps=config.iterations,
+            ema_decay=config.ema_decay,
+        )
+        train(run, training)
+
+        score.load_state_dict(training.averaged(), strict=False)
+        epoch = config.iterations // objective.per_epoch
+        rows, pictures = ImageEvaluation(config, data, test, transform).rows(score, epoch)
+        provenance = run.provenance()
+        write_arrays(config.results_dir, "diffusion", run.id, pictures, provenance)
+        path = write(config.results_dir, ImageBound, run.id, rows, provenance)
+        run.say(
+            f"{config.split}, T = {config.T}, seed {config.seed}: {rows[0].bpd_ode:.3f} bits/dim by the ODE, in {path} "
+            f"after {run.seconds:.0f} s"
+        )
+
+
+def _data(config: ImageConfig) -> tuple[ImageSet, ImageSet]:
+    data = load(config.dataset, "train", data_dir=config.data_dir)
+    test = load(config.dataset, "test", data_dir=config.data_dir)
+    return (data.subset(config.m, config.seed) if config.m else data), test
+
+
+def _on(images: ImageSet, device: torch.device) -> ImageSet:
+    return dataclasses.replace(images, images=images.images.to(device))
+
+
+def _cost(config: ImageConfig) -> str:
+    size = config.unet()
+    with torch.device("meta"):
+        parameters = sum(item.numel() for item in UNet(size).parameters())
+    # A convolution uses its weights at every pixel of its level: a factor that the coarser levels shrink.
+    per_image = 2.0 * parameters * size.image_size**2 / 3
+    images = float(config.iterations) * min(config.batch, config.m or config.batch)
+    rules = step_sum(config)
+    evaluated = config.samples * rules + config.test_images * (config.elbo_draws + 3 * 100 * config.ode_probes)
+    evaluated += 2 * config.score_draws * config.score_replicates
+    memory = 16.0 * parameters + min(config.batch, 4096) * size.model_channels * size.image_size**2 * 4 * 60
+    return estimated_cost(per_image * (3 * images + evaluated), parameters, memory, images + evaluated)
+
+
+def step_sum(config: ImageConfig) -> int:
+    """Sampler steps under both step rules."""
+    return config.sde_steps + max(1, round(config.T * config.sde_steps))

@@ -1,0 +1,162 @@
+"""Evaluation of one image model: bits per dimension by ODE and by ELBO, every term of the bound, samples."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.baselines import per_pixel_histogram_bpd
+from common.data import ImageSet
+from common.empirical import mutual_information
+from common.estimate import mean_and_se
+from common.likelihood import ElboDraw, OdeLikelihood, draw_probe, elbo_from_denoising, hutchinson, ode_log_likelihood
+from common.results import ImageBound
+from common.samplers import StepNoise, reverse_sde, step_count
+from common.schedules import VP, DebiasedTime
+from common.seeds import generator
+from common.transforms import LogitTransform, dequantization_noise, dequantize
+from diffusion.bound import Bound, ScoreLosses, ScoreNorm, score_losses, term2, term3
+from diffusion.image_config import ImageConfig
+from diffusion.image_model import ImageScore
+
+STEP_RULES = ("fixed_number", "fixed_size")
+PICTURES = 36  # samples kept as a picture
+
+
+class ImageEvaluation:
+    """Measures one image model.
+
+    The training set of the bound's terms is one dequantised draw of the training images (training redraws it).
+
+    Args:
+        config: the run's settings.
+        train: training images, on the device.
+        test: all held-out images, on the device; the first `config.test_images` are used.
+        transform: grey levels to logits.
+    """
+
+    def __init__(self, config: ImageConfig, train: ImageSet, test: ImageSet, transform: LogitTransform):
+        self.config, self.train, self.transform = config, train, transform
+        self.test = test.take(torch.arange(min(config.test_images, len(test)), device=test.images.device))
+        self.schedule = VP(config.beta_min, config.beta_max)
+        self.device = train.images.device
+        self.x0, _ = self._logits(train, "terms")
+
+    def rows(self, score: ImageScore, epoch: int) -> tuple[list[ImageBound], dict[str, np.ndarray]]:
+        """The rows of the table `diffusion/image_bound`, and the pictures of the run."""
+        score.eval().requires_grad_(False)
+        shared = {**self._settings(epoch), **self._likelihoods(score)}
+        term1, term1_se, second = self._exact_terms()
+        losses = self._losses(score)
+        rows, samples, drawn = [], torch.empty(0), {}
+        for rule in STEP_RULES:
+            steps = step_count(self.config.T, rule, self.config.sde_steps)
+            if steps not in drawn:  # at T = 1 the two rules are one
+                drawn[steps] = self.sample(score, steps)
+            samples, norm = drawn[steps]
+            for variant in ("published", "exact"):
+                score_norm = float(getattr(norm, variant))
+                bound = Bound(
+                    term1=term1, term1_se=term1_se, term2=second,
+                    term3=term3(score_norm, self.config.T, len(self.train), steps, self.schedule),
+                    score_loss_nats=float(getattr(losses, variant)),
+                    score_loss_se=float(getattr(losses, f"{variant}_se")), R=self.config.R,
+                )
+                rows.append(ImageBound(**shared, **bound.columns(), variant=variant, score_norm=score_norm,
+                                       sde_steps=steps, step_rule=rule))
+        return rows, self._pictures(samples)
+
+    def sample(self, score: ImageScore, steps: int) -> tuple[Tensor, ScoreNorm]:
+        """Logits of `config.samples` images drawn by the reverse SDE from N(0, I), and the score norms on the way."""
+        shape = (self.config.samples, *self.train.shape)
+        x_T = torch.randn(shape, generator=generator(self.config.seed, "prior")).to(self.device)
+        noise = StepNoise([self.config.seed], "sampler", shape, self.device)
+        norm = ScoreNorm(1)
+        samples = reverse_sde(
+            score, self.schedule, x_T, self.config.T, steps, lambda step: noise(step)[0],
+            observe=lambda s, t: norm.observe(s[None], t[None]),
+        )
+        return samples, norm
+
+    def ode(self, score: ImageScore, y: Tensor) -> OdeLikelihood:
+        """log p of the logits y by the ODE, averaged over `config.ode_probes` probes."""
+        parts, evaluations = [], 0
+        for index in range(self.config.ode_probes):
+            probe = draw_probe(self.config.probe, y.shape, generator(self.config.seed, "probe", index)).to(y)
+            solved = ode_log_likelihood(
+                hutchinson(score, probe), self.schedule, y, self.config.T, tolerance=self.config.ode_tolerance
+            )
+            parts.append(solved.log_p)
+            evaluations += solved.evaluations
+        return OdeLikelihood(torch.stack(parts).mean(0), solved.x_T, evaluations)
+
+    def elbo(self, score: ImageScore, y: Tensor) -> Tensor:
+        """The ELBO of the logits y (n,), averaged over `config.elbo_draws` stratified, debiased times per image."""
+        law = DebiasedTime(self.schedule, self.config.T, self.config.t_eps)
+        total = torch.zeros(len(y), dtype=torch.float64, device=y.device)
+        for draw in range(self.config.elbo_draws):
+            source = generator(self.config.seed, "elbo", draw)
+            u = (draw + torch.rand(len(y), generator=source)) / self.config.elbo_draws
+            eps, eps_T = (torch.randn(y.shape, generator=source).to(y) for _ in range(2))
+            total += elbo_from_denoising(score, self.schedule, y, law, ElboDraw(u.to(y), eps, eps_T))
+        return total / self.config.elbo_draws
+
+    def _logits(self, images: ImageSet, stream: str) -> tuple[Tensor, Tensor]:
+        # Noise is drawn once per image from the seed, so that every estimator sees the same numbers.
+        u = dequantization_noise(tuple(images.images.shape), self.config.seed + (1 << 32) * (stream == "test"))
+        return self.transform.forward(dequantize(images.images, u.to(self.device), images.levels))
+
+    def _settings(self, epoch: int) -> dict[str, object]:
+        return {
+            "dataset": self.config.dataset, "model": "unet", "seed": self.config.seed, "split": self.config.split,
+            "m": len(self.train), "d": self.train.d, "T": self.config.T, "epoch": epoch, "t_eps": self.config.t_eps,
+        }
+
+    def _likelihoods(self, score: ImageScore) -> dict[str, float | int]:
+        y, logdet = self._logits(self.test, "test")
+        d = self.train.d
+        solved = self.ode(score, y)
+        ode, ode_se = mean_and_se(self.transform.bpd(solved.log_p, logdet.double(), d))
+        lower, lower_se = mean_and_se(self.transform.bpd(self.elbo(score, y), logdet.double(), d))
+        histogram, histogram_se = per_pixel_histogram_bpd(
+            self.train.images.cpu(), self.test.images.cpu(), self.train.levels
+        )
+        return {
+            "bpd_ode": ode, "bpd_ode_se": ode_se, "ode_evaluations": solved.evaluations,
+            "bpd_elbo": lower, "bpd_elbo_se": lower_se,
+            "bpd_histogram": histogram, "bpd_histogram_se": histogram_se,
+        }
+
+    def _exact_terms(self) -> tuple[float, float, float]:
+        level = self.schedule.at(torch.tensor(self.config.T, dtype=torch.float64))
+        outer = self.config.mi_outer if self.config.mi_outer < len(self.train) else None
+        draws = 2 if outer else 2 * math.ceil(max(2, 500 // len(self.train)) / 2)
+        information = mutual_information(
+            self.x0, float(level.alpha), float(level.sigma), outer=outer, draws=draws,
+            seed_or_generator=self.config.seed,
+        )
+        second = float(term2(self.x0.flatten(1), level.alpha))
+        return -information.value, information.se, second
+
+    def _losses(self, score: ImageScore) -> ScoreLosses:
+        return score_losses(
+            lambda x, t: score(x[0], t[0])[None], self.x0[None], self.schedule,
+            torch.tensor([self.config.T], device=self.device), [self.config.seed], t_eps=self.config.t_eps,
+            draws=self.config.score_draws, replicates=self.config.score_replicates,
+            score_batch=self.config.eval_batch,
+        )
+
+    def _pictures(self, samples: Tensor) -> dict[str, np.ndarray]:
+        def grid(pixels: Tensor) -> np.ndarray:
+            return pixels.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()
+
+        return {
+            "samples": grid(self.transform.to_pixels(samples[:PICTURES])),
+            "train": grid(self.train.images[:16]),
+            "levels": np.array(self.train.levels),
+            "T": np.array(self.config.T),
+            "seed": np.array(self.config.seed),
+            "m": np.array(len(self.train)),
+            "split": np.array(self.config.split),
+        }

@@ -1,0 +1,96 @@
+"""The image model: a U-Net as the score of a VP SDE, and its denoising score-matching loss."""
+
+import torch
+from torch import Tensor, nn
+
+from common.data import ImageSet, epoch_permutation
+from common.networks.dropout import set_dropout_generator
+from common.networks.unet import UNet
+from common.schedules import VP, DebiasedTime, UniformTime, expand
+from common.seeds import generator
+from common.transforms import LogitTransform, dequantize
+from diffusion.image_config import ImageConfig
+
+SIGMA_FLOOR = 0.01
+"""With the parametrization `noise`, s = -eps_hat / sqrt(sigma^2 + SIGMA_FLOOR^2) stays finite at t = 0."""
+
+
+class ImageScore(nn.Module):
+    """s(x, t) of images x (n, c, h, w) at times t (n,).
+
+    Args:
+        network: the U-Net.
+        schedule: the forward process.
+        parametrization: `drift`, network = g s (Huang et al. 2021), or `noise`, network = eps_hat.
+    """
+
+    def __init__(self, network: UNet, schedule: VP, parametrization: str):
+        super().__init__()
+        self.network, self.schedule, self.parametrization = network, schedule, parametrization
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Scores, of the shape of x."""
+        level = self.schedule.at(t)
+        out = self.network(x, t)
+        if self.parametrization == "drift":
+            return out / expand(level.g2.sqrt(), x)
+        return -out / expand(torch.sqrt(level.sigma**2 + SIGMA_FLOOR**2), x)
+
+
+def time_law(config: ImageConfig, schedule: VP) -> UniformTime | DebiasedTime:
+    """The law of t in training."""
+    if config.time_sampler == "uniform":
+        return UniformTime(config.T)
+    return DebiasedTime(schedule, config.T, config.t_eps)
+
+
+class ImageObjective:
+    """Loss of one optimiser step: mean over the batch of 1/(T p(t)) 1/2 |sigma s + eps|^2, a function of (seed, step).
+
+    Uniform t has weight 1; debiased t is weighted so that the loss estimates the same integral.
+
+    Args:
+        config: the run's settings.
+        score: the model.
+        images: the training set.
+        transform: grey levels to logits.
+    """
+
+    def __init__(self, config: ImageConfig, score: ImageScore, images: ImageSet, transform: LogitTransform):
+        self.config, self.score, self.images, self.transform = config, score, images, transform
+        self.law = time_law(config, score.schedule)
+        self.batch = min(config.batch, len(images))
+        self.per_epoch = len(images) // self.batch
+        self.device = images.images.device
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+
+    def __call__(self, step: int) -> Tensor:
+        """The loss, a scalar."""
+        source = generator(self.config.seed, "step", step)
+        pixels = self.images.images[self._index(step)]
+        u = torch.rand(pixels.shape, generator=source).to(self.device)
+        x0, _ = self.transform.forward(dequantize(pixels, u, self.images.levels))
+        t, density = self.law.sample(self._stratified(source))
+        t, weight = t.to(x0), (1 / (self.config.T * density)).to(x0)
+        eps = torch.randn(x0.shape, generator=source).to(x0)
+        level = self.score.schedule.at(t)
+        x_t = expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps
+        if self.config.dropout:
+            masks = generator(self.config.seed, "dropout", step, device=self.device)
+            set_dropout_generator(self.score, masks)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            s = self.score(x_t, t)
+        squared = (expand(level.sigma, x0) * s.float() + eps).square().flatten(1).sum(1)
+        return 0.5 * (weight * squared).mean()
+
+    def _stratified(self, source: torch.Generator) -> Tensor:
+        # One uniform in each of `batch` equal parts, shuffled: each t is still uniform, their mean has less variance.
+        strata = torch.randperm(self.batch, generator=source)
+        return (strata + torch.rand(self.batch, generator=source)) / self.batch
+
+    def _index(self, step: int) -> Tensor:
+        epoch, part = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = epoch_permutation(len(self.images), self.config.seed, epoch).to(self.device)
+        return self._order[part * self.batch : (part + 1) * self.batch]

@@ -1,0 +1,85 @@
+"""Settings of the 2-D study: how the bound and the test KL depend on the diffusion time T and the sample size m."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from common.config import RunConfig
+from common.errors import UserError, choose
+from common.toy import TOYS
+
+PAPER_T = tuple(round(0.2 * k, 1) for k in range(1, 11))
+PAPER_M = (10, 100, 200, 600, 800, 1000, 2000)
+SEEDS = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class ToyConfig(RunConfig):
+    """One batch of networks: every T with every seed, trained side by side on m points each."""
+
+    dataset: str = "swiss_roll"
+    """2-D set with an exact density (`python -m common.data doctor` lists them)."""
+    m: int = 200
+    """Training points per network."""
+    T: tuple[float, ...] = PAPER_T
+    """Diffusion times, one network each (per seed)."""
+    seeds: tuple[int, ...] = SEEDS
+    """Seeds of data, initial weights, noise and evaluation."""
+    epochs: int = 10_000
+    """Passes over the training set."""
+    evaluate_every: int = 0
+    """Epochs between evaluations; 0: only at the end."""
+    batch: int = 256
+    """Largest number of points of one optimiser step."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    hidden: int = 128
+    """Width of the three hidden layers (Swish)."""
+    beta_min: float = 0.1
+    """beta(0) of the VP SDE."""
+    beta_max: float = 20.0
+    """beta(1) of the VP SDE; the line goes on beyond t = 1."""
+    sde_steps: int = 1000
+    """N, sampler steps at T = 1 (and at every T under the rule fixed_number)."""
+    R: float = 5.0
+    """Sub-Gaussian constant of the bound."""
+    test_points: int = 1000
+    """Points of the test KL, and samples drawn."""
+    mi_draws: int = 4
+    """Noise draws per training point in T1."""
+    t_eps: float = 1e-3
+    """Lower end in time of the exact score loss (the paper's integral starts at 0, where it diverges)."""
+    ode_tolerance: float = 1e-5
+    """Absolute and relative tolerance of the ODE likelihood."""
+
+    def check(self) -> None:
+        """Refuse settings that cannot run, before anything is written."""
+        choose("data set", self.dataset, sorted(TOYS))
+        for name in ("m", "epochs", "batch", "hidden", "sde_steps", "test_points", "mi_draws"):
+            least = 2 if name in ("m", "test_points", "mi_draws") else 1
+            if getattr(self, name) < least:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} must be at least {least}, not {getattr(self, name)}")
+        for name in ("lr", "R", "ode_tolerance", "beta_min"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name.replace('_', '-')} must be positive, not {getattr(self, name)}")
+        if not self.T or not self.seeds or min(self.T) <= self.t_eps or self.t_eps <= 0:
+            raise UserError("--T and --seeds need at least one value each, and every T must exceed --t-eps > 0")
+        if len(set(self.T)) < len(self.T) or len(set(self.seeds)) < len(self.seeds):
+            raise UserError("--T and --seeds must not name a value twice")
+        if self.evaluate_every < 0 or (self.evaluate_every and self.epochs % self.evaluate_every):
+            raise UserError(f"--evaluate-every must divide --epochs ({self.epochs}), or be 0 for the end only")
+
+
+def _sweep(times: ToyConfig, sizes: ToyConfig, m_values: tuple[int, ...]) -> list[ToyConfig]:
+    return [times, *(dataclasses.replace(sizes, m=m) for m in m_values)]
+
+
+_QUICK = ToyConfig(seeds=(0, 1, 2), epochs=2000, sde_steps=200, mi_draws=2)
+_SMOKE = ToyConfig(m=16, T=(0.4, 1.0), seeds=(0,), epochs=20, sde_steps=10, test_points=50, hidden=16, mi_draws=2)
+
+SWEEPS: dict[str, list[ToyConfig]] = {
+    # The published sweep. The public script stops at T = 1.8; the paper's figure goes to 2.0.
+    "paper": _sweep(ToyConfig(), ToyConfig(T=(1.0,), evaluate_every=1000), PAPER_M),
+    "quick": _sweep(_QUICK, dataclasses.replace(_QUICK, T=(1.0,)), (10, 100, 600, 1000)),
+    "smoke": _sweep(_SMOKE, dataclasses.replace(_SMOKE, T=(1.0,)), (8, 24)),
+}

@@ -1,0 +1,196 @@
+"""Evaluation of the 2-D networks: every term of the bound, the exact test KL, and the published kernel estimate."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.empirical import mutual_information_batch
+from common.ensemble import EnsembleMLP
+from common.estimate import mean_and_se
+from common.likelihood import ode_log_likelihood
+from common.results import ToyBound
+from common.samplers import StepNoise, reverse_sde, step_count
+from common.schedules import VP, expand
+from common.seeds import generator
+from common.toy import make
+from diffusion.bound import Bound, ScoreLosses, ScoreNorm, score_losses, term2, term3
+from diffusion.kde import KDE_BANDWIDTH, kl_kde
+from diffusion.toy_config import ToyConfig
+
+STEP_RULES = ("fixed_number", "fixed_size")
+MEMBERS_AT_ONCE = 10  # networks per evaluation batch: their activations then stay in the processor's cache
+
+
+class PlugInScore:
+    """s = a/g of networks whose output is the drift a = g s; x (k, n, 2), t (k, n)."""
+
+    def __init__(self, model: EnsembleMLP, schedule: VP):
+        self.model, self.schedule = model, schedule
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """Scores (k, n, 2)."""
+        return self.model(x, t) / expand(self.schedule.beta(t).sqrt(), x)
+
+    def with_divergence(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (k, n, 2) and their exact divergence (k, n)."""
+        out, divergence = self.model.value_and_divergence(x, t)
+        g = self.schedule.beta(t).sqrt()
+        return out / expand(g, x), divergence / g
+
+
+class ToyEvaluation:
+    """Measures the k networks of one run; everything that does not depend on the weights is computed once.
+
+    Args:
+        config: the run's settings.
+        schedule: the forward process.
+        members: (T, seed) of each network.
+        data: training sets (k, m, 2).
+    """
+
+    def __init__(self, config: ToyConfig, schedule: VP, members: list[tuple[float, int]], data: Tensor):
+        self.config, self.schedule, self.members, self.data = config, schedule, members, data
+        self.seeds = [seed for _, seed in members]
+        self.times = torch.tensor([T for T, _ in members], device=data.device)
+        self.law = make(config.dataset)
+        self._test: Tensor | None = None
+        self._information: tuple[Tensor, Tensor] | None = None
+
+    def rows(self, model: EnsembleMLP, epoch: int) -> list[ToyBound]:
+        """All rows of the table `diffusion/toy_bound` for the networks as they are now."""
+        score = PlugInScore(model, self.schedule)
+        losses = self._losses(model)
+        kl, kl_se = self.test_kl(model)
+        rows = []
+        drawn: dict[tuple[int, ...], tuple[Tensor, ScoreNorm]] = {}
+        for rule in STEP_RULES:
+            for steps, group in self._groups(rule).items():
+                key = (steps, *group)
+                if key not in drawn:  # at T = 1 the two rules are one
+                    drawn[key] = self.sample(score, group, steps)
+                rows += self._rows_of_group(epoch, rule, steps, group, drawn[key], losses, kl, kl_se)
+        return rows
+
+    def test_points(self) -> Tensor:
+        """Test points (k, n, 2) of the true law, a function of the seed, so the same at every T."""
+        if self._test is None:
+            n = self.config.test_points
+            self._test = torch.stack([self.law.sample(n, generator(seed, "test")) for seed in self.seeds])
+        return self._test
+
+    def test_kl(self, model: EnsembleMLP) -> tuple[Tensor, Tensor]:
+        """KL(p || p_theta) = E_p[log p - log p_theta] (k,) and its standard error over the test points."""
+        log_ratio = torch.cat([self._log_ratio(model, group) for group in self._chunks(range(len(self.members)))])
+        means, errors = zip(*(mean_and_se(values) for values in log_ratio), strict=True)
+        return torch.tensor(means, dtype=torch.float64), torch.tensor(errors, dtype=torch.float64)
+
+    def sample(self, score: PlugInScore, group: list[int], steps: int) -> tuple[Tensor, ScoreNorm]:
+        """Samples (k', n, 2) of the networks in `group` by the reverse SDE from N(0, I), and their score norms."""
+        n = self.config.test_points
+        parts, norm = [], ScoreNorm(len(group))
+        for chunk in self._chunks(group):
+            chosen = PlugInScore(score.model.select(chunk), self.schedule)
+            seeds = [self.seeds[i] for i in chunk]
+            x_T = torch.stack([torch.randn(n, 2, generator=generator(seed, "prior")) for seed in seeds])
+            noise = StepNoise(seeds, "sampler", (n, 2), self.data.device)
+            part = ScoreNorm(len(chunk))
+            parts.append(
+                reverse_sde(
+                    chosen, self.schedule, x_T.to(self.data), self.times[chunk][:, None], steps, noise,
+                    observe=part.observe,
+                )
+            )
+            at = [group.index(i) for i in chunk]
+            norm.published[at], norm.exact[at] = part.published, part.exact
+        return torch.cat(parts).cpu(), norm
+
+    def pictures(self, model: EnsembleMLP) -> dict[str, np.ndarray]:
+        """Samples of every network under the rule fixed_size, and test points of the first seed, for the figures."""
+        score = PlugInScore(model, self.schedule)
+        samples = torch.empty(len(self.members), self.config.test_points, 2)
+        for steps, group in self._groups("fixed_size").items():
+            samples[group] = self.sample(score, group, steps)[0]
+        return {
+            "samples": samples.numpy().astype(np.float32),
+            "T": np.array([T for T, _ in self.members]),
+            "seed": np.array(self.seeds),
+            "m": np.full(len(self.members), self.config.m),
+            "test": self.test_points()[0].numpy().astype(np.float32),
+        }
+
+    def _log_ratio(self, model: EnsembleMLP, group: list[int]) -> Tensor:
+        chosen = PlugInScore(model.select(group), self.schedule)
+        points = self.test_points()[group]
+        solved = ode_log_likelihood(
+            chosen.with_divergence, self.schedule, points.to(self.data), self.times[group][:, None],
+            tolerance=self.config.ode_tolerance,
+        )
+        return self.law.log_prob(points) - solved.log_p.cpu().double()
+
+    def _losses(self, model: EnsembleMLP) -> ScoreLosses:
+        parts = []
+        for group in self._chunks(range(len(self.members))):
+            chosen = PlugInScore(model.select(group), self.schedule)
+            seeds = [self.seeds[i] for i in group]
+            parts.append(
+                score_losses(
+                    chosen, self.data[group], self.schedule, self.times[group], seeds, t_eps=self.config.t_eps
+                )
+            )
+        fields = ("published", "published_se", "exact", "exact_se")
+        return ScoreLosses(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
+
+    def _term1(self) -> tuple[Tensor, Tensor]:
+        if self._information is None:
+            level = self.schedule.at(self.times.double())
+            parts = [
+                mutual_information_batch(
+                    self.data[group], level.alpha[group], level.sigma[group], self.config.mi_draws,
+                    [self.seeds[i] for i in group], "term1",
+                )
+                for group in self._chunks(range(len(self.members)))
+            ]
+            values, errors = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+            self._information = -values, errors
+        return self._information
+
+    def _rows_of_group(
+        self, epoch: int, rule: str, steps: int, group: list[int], drawn: tuple[Tensor, ScoreNorm],
+        losses: ScoreLosses, kl: Tensor, kl_se: Tensor,
+    ) -> list[ToyBound]:
+        samples, norm = drawn
+        term1, term1_se = self._term1()
+        second = term2(self.data, self.schedule.at(self.times.double()).alpha.cpu())
+        rows = []
+        for place, i in enumerate(group):
+            T, seed = self.members[i]
+            truth = self.test_points()[i]
+            again = self.law.sample(len(truth), generator(seed, "kde_floor"))
+            shared = {
+                "dataset": self.config.dataset, "model": "mlp", "seed": seed, "m": self.config.m, "d": 2, "T": T,
+                "epoch": epoch, "sde_steps": steps, "step_rule": rule, "t_eps": self.config.t_eps,
+                "kl_test_nats": float(kl[i]), "kl_test_se": float(kl_se[i]),
+                "kl_kde_nats": kl_kde(truth, samples[place], KDE_BANDWIDTH),
+                "kl_kde_floor_nats": kl_kde(truth, again, KDE_BANDWIDTH),
+            }
+            for variant in ("published", "exact"):
+                score_norm = float(getattr(norm, variant)[place])
+                bound = Bound(
+                    term1=float(term1[i]), term1_se=float(term1_se[i]), term2=float(second[i]),
+                    term3=term3(score_norm, T, self.config.m, steps, self.schedule),
+                    score_loss_nats=float(getattr(losses, variant)[i]),
+                    score_loss_se=float(getattr(losses, f"{variant}_se")[i]), R=self.config.R,
+                )
+                rows.append(ToyBound(**shared, **bound.columns(), variant=variant, score_norm=score_norm))
+        return rows
+
+    def _groups(self, rule: str) -> dict[int, list[int]]:
+        """Networks by their number of sampler steps."""
+        groups: dict[int, list[int]] = {}
+        for index, (T, _) in enumerate(self.members):
+            groups.setdefault(step_count(T, rule, self.config.sde_steps), []).append(index)
+        return groups
+
+    def _chunks(self, members) -> list[list[int]]:
+        members = list(members)
+        return [members[i : i + MEMBERS_AT_ONCE] for i in range(0, len(members), MEMBERS_AT_ONCE)]

@@ -1,0 +1,1 @@
+"""Wang et al. 2023: diffusion models with a useful low-dimensional code."""

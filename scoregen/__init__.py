@@ -1,0 +1,1 @@
+"""Li, Li, Zhang, Bian 2023: early stopping, capacity and distant modes of score-based models."""

@@ -1,0 +1,1 @@
+"""Result tables to figures, tables, report and verification; needs no torch, so it runs where nothing can train."""

@@ -1,0 +1,197 @@
+"""Figures of the diffusion paper's image experiments, four for every data set: bpd, bound, terms, samples by T."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scripts import diffusion_arrays as arrays
+from scripts import diffusion_parts as parts
+from scripts import select, style
+from scripts.registry import Product
+
+TABLE = "diffusion/image_bound"
+DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10")
+FIXED = ("dataset", "model", "split", "m", "d", "R")
+RULES = ("fixed_size", "fixed_number")
+"""The published image runs kept the step at 1e-3, so that rule is shown where a run has both."""
+GREY_LEVELS = {"digits": 17}
+"""Q of each data set; 256 where not listed."""
+
+
+def sweeps(results: Path, dataset: str) -> tuple[pd.DataFrame, str]:
+    """The sweeps over T of one data set, one for each split that has one, and whose they are.
+
+    Raises:
+        NoRowsError: no split has a sweep.
+    """
+    return select.rows_or_reference(results, TABLE, lambda frame: _of_dataset(frame, dataset))
+
+
+def _of_dataset(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    rows = select.only(frame, dataset=dataset)
+    if rows.empty:
+        raise select.NoRowsError(f"no rows of {dataset}")
+    found = []
+    for split in parts.SPLITS:
+        of_split = select.only(rows, split=split)
+        if len(of_split) and of_split["T"].nunique() > 1:
+            found.append(select.sweep(of_split, "T", FIXED))
+    if not found:
+        raise select.NoRowsError(f"no sweep over T of {dataset}")
+    return pd.concat(found, ignore_index=True)
+
+
+def bpd_T(results: Path, dataset: str) -> Figure:
+    """Test bits per dimension by the ODE and by the ELBO against T, beside the histogram baseline and log2 Q."""
+    frame, source = sweeps(results, dataset)
+    fig, panels = _by_split(frame, 2.9)
+    for axes, rows in panels:
+        rows = select.only(rows, variant="published", step_rule=select.preferred_rule(rows, RULES))
+        for column, look, label in (
+            ("bpd_elbo", style.LOOKS[1], "ELBO (upper bound)"),
+            ("bpd_ode", style.LOOKS[0], "probability-flow ODE"),
+        ):
+            summary = select.over_seeds(rows, "T", column, f"{column}_se")
+            if len(summary):
+                style.curve(axes, summary, look, label)
+        axes.axhline(rows["bpd_histogram"].mean(), color="0.35", linestyle=(0, (5, 2)), label="per-pixel histogram")
+        levels = GREY_LEVELS.get(dataset, 256)
+        axes.axhline(np.log2(levels), color=style.GREY, linestyle=":", label=rf"uniform, $\log_2${levels}")
+        style.log_if_wide(axes, rows[["bpd_elbo", "bpd_ode"]].to_numpy(float).ravel())
+        axes.set(xlabel="diffusion time T", ylabel="test bpd (bits/dim)")
+        style.ticks_at(axes, rows["T"].unique())
+    style.legend_below(fig, [axes for axes, _ in panels], 4)
+    style.title(fig, f"{dataset}: test bits per dimension", [select.band_note(frame, "T")], source)
+    return fig
+
+
+def bound_T(results: Path, dataset: str) -> Figure:
+    """The bound (both variants) against T; the T axis of the full set is logarithmic, as published."""
+    frame, source = sweeps(results, dataset)
+    fig, panels = _by_split(frame, 2.9)
+    for axes, rows in panels:
+        rows = select.only(rows, step_rule=select.preferred_rule(rows, RULES))
+        for variant, look in zip(parts.VARIANTS, style.LOOKS, strict=False):
+            summary = select.over_seeds(select.only(rows, variant=variant), "T", "bound_nats", "bound_se")
+            if len(summary):
+                style.curve(axes, summary, look, f"bound, {variant} variant")
+        style.log_if_wide(axes, rows["bound_nats"].to_numpy(float), ratio=10.0)
+        axes.set(xlabel="diffusion time T", ylabel="bound (nats)")
+        ticks = style.log_ticks if rows["split"].iloc[0] == "full" else style.ticks_at
+        ticks(axes, rows["T"].unique())
+    style.legend_below(fig, [axes for axes, _ in panels], 2)
+    style.title(fig, f"{dataset}: generalization bound", [select.band_note(frame, "T")], source)
+    return fig
+
+
+def terms_T(results: Path, dataset: str) -> Figure:
+    """The bound's terms against T on a logarithmic axis (with R in the thousands a stack would show two of them)."""
+    frame, source = sweeps(results, dataset)
+    splits = [split for split in parts.SPLITS if (frame["split"] == split).any()]
+    fig = style.figure(style.PAGE, 2.3 * len(splits) + 0.7)
+    grid = fig.subplots(len(splits), 2, squeeze=False, sharey="row")
+    for line, split in zip(grid, splits, strict=True):
+        of_split = select.only(frame, split=split)
+        rows = select.only(of_split, step_rule=select.preferred_rule(of_split, RULES))
+        for axes, variant in zip(line, parts.VARIANTS, strict=True):
+            _draw_terms(axes, parts.with_terms(select.only(rows, variant=variant)))
+            axes.set(title=f"{_panel_title(rows)}, {variant} variant", xlabel="diffusion time T")
+            style.ticks_at(axes, rows["T"].unique())
+        line[0].set_ylabel("nats")
+    style.legend_below(fig, list(grid.ravel()), 5)
+    style.title(fig, f"{dataset}: terms of the bound", [select.band_note(frame, "T")], source)
+    return fig
+
+
+def samples_T(results: Path, dataset: str) -> Figure:
+    """Sample grids by T, a line for each split, with training images at the left."""
+    chosen, source = arrays.pictures_by_T(results, dataset)
+    splits = [split for split in parts.SPLITS if split in chosen.train]
+    times = sorted({T for _, T in chosen.samples})
+    fig = style.figure(style.PAGE, 0.3 + len(splits) * (0.25 + 0.92 * style.PAGE / (len(times) + 1)))
+    grid = fig.subplots(len(splits), len(times) + 1, squeeze=False)
+    for line, split in zip(grid, splits, strict=True):
+        shown = [chosen.train[split], *[chosen.samples.get((split, T)) for T in times]]
+        for axes, images, label in zip(line, shown, ["training", *[f"T = {T:g}" for T in times]], strict=True):
+            axes.set_axis_off()
+            if images is not None:
+                axes.imshow(_mosaic(images), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axes.set_title(label, fontsize=6.5)
+        line[0].text(
+            -0.12, 0.5, f"{parts.SPLITS[split]}\nm = {chosen.m[split]:,}", transform=line[0].transAxes,
+            rotation=90, ha="right", va="center", fontsize=6.5,
+        )  # fmt: skip
+    style.title(fig, f"{dataset}: training images and samples against T, seed {chosen.seed}", [], source)
+    return fig
+
+
+def _by_split(frame: pd.DataFrame, height: float) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    splits = [split for split in parts.SPLITS if (frame["split"] == split).any()]
+    fig = style.figure(style.PAGE if len(splits) > 1 else style.COLUMN * 1.25, height)
+    panels = []
+    for axes, split in zip(fig.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
+        rows = select.only(frame, split=split)
+        shown = select.only(rows, step_rule=select.preferred_rule(rows, RULES))
+        axes.set_title(_panel_title(shown))
+        panels.append((axes, rows))
+    return fig, panels
+
+
+def _panel_title(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    setting = f"{parts.SPLITS[first['split']]}, m = {first['m']:,}, R = {first['R']:,g}"
+    return f"{setting}\n{first['epoch']:,} epochs, {parts.rule_label(rows)}"
+
+
+def _draw_terms(axes: Axes, rows: pd.DataFrame) -> None:
+    rows = rows.assign(term1=-rows["term1"])
+    names = {**parts.TERMS, "term1": r"$-T_1$ (subtracted)", "bound_nats": "bound"}
+    for (column, label), look in zip(names.items(), (*style.LOOKS[1:], style.LOOKS[0]), strict=True):
+        summary = select.over_seeds(rows, "T", column)
+        # What is at or below zero has no place on a logarithmic axis: leave a gap.
+        summary.loc[summary["mean"] <= 0, "mean"] = np.nan
+        if summary["mean"].notna().any():
+            style.curve(axes, summary, look, label, floor=0.1 * float(summary["mean"].min()))
+    axes.set_yscale("log")
+
+
+def _mosaic(images: np.ndarray, side: int = 4) -> np.ndarray:
+    """At most side x side images (n, h, w[, 3]) as one picture, a white line between them."""
+    side = min(side, int(np.sqrt(len(images))))
+    h, w = images.shape[1:3]
+    out = np.ones((side * (h + 1) - 1, side * (w + 1) - 1, *images.shape[3:]))
+    for index in range(side * side):
+        top, left = (index // side) * (h + 1), (index % side) * (w + 1)
+        out[top : top + h, left : left + w] = images[index]
+    return out
+
+
+def how_to_run(dataset: str) -> str:
+    """The command that makes this data set's rows and pictures."""
+    return f"sh diffusion/run_images.sh --dataset {dataset}"
+
+
+def image_figures(dataset: str) -> list[Product]:
+    """The four figures of one image data set."""
+    how = how_to_run(dataset)
+    rows, pictures = (TABLE,), (f"diffusion/images:{dataset}",)
+    drawn: list[tuple[str, tuple[str, ...], Callable[..., Figure]]] = [
+        ("bpd_T", rows, bpd_T),
+        ("bound_T", rows, bound_T),
+        ("terms_T", rows, terms_T),
+        ("samples_T", pictures, samples_T),
+    ]
+    return [
+        Product(f"{dataset}_{name}", "diffusion", sources, how, partial(build, dataset=dataset))
+        for name, sources, build in drawn
+    ]
+
+
+def products() -> list[Product]:
+    """The figures of every image data set."""
+    return [product for dataset in DATASETS for product in image_figures(dataset)]

@@ -1,0 +1,94 @@
+# Figures, summary tables and the report as files that make knows: only what changed is drawn, by one python process.
+#
+# The Makefile that includes this gives PY (python), RESULTS (results folder) and, if wanted, PAPER (one folder only).
+# Each product's file depends on the CSVs or arrays that it shows (the user's and the reference's), on a file with
+# their number (so that a deleted one counts as a change) and on its scripts. Its rule only queues its name; `analysis` then
+# draws the queue. A product without rows leaves a note, `.NAME.skipped`, which stands for its file until rows come.
+# GNU make 3.81 or later.
+
+PY ?= .venv/bin/python
+RESULTS ?= results
+PAPER ?=
+
+FIGURES_DIR := $(RESULTS)/figures
+TABLES_DIR := $(RESULTS)/tables
+FIGURES_STATE := $(FIGURES_DIR)/.state
+FIGURES_ROOTS := $(RESULTS) $(RESULTS)/reference
+
+FIGURES_TOY := toy_bound_T toy_bound_m toy_terms_T toy_variants_T
+FIGURES_DATASETS := digits mnist fashion-mnist cifar10
+
+# The recipe's shell is a child of make, so that $PPID names one queue for each make.
+FIGURES_QUEUE = $(FIGURES_STATE)/queue.$$PPID
+
+# Lines "skipped NAME: why" with the same why become one.
+FIGURES_JOIN := awk '{ why = $$0; sub(/^skipped [^:]*: /, "", why); name = $$2; sub(/:$$/, "", name); \
+	if (!(why in names)) order[++n] = why; names[why] = names[why] (names[why] == "" ? "" : ", ") name } \
+	END { for (i = 1; i <= n; i++) print "skipped " names[order[i]] ": " order[i] }'
+
+.PHONY: analysis report figures-force
+analysis:
+
+# $(call figures_of_table,paper/table): its CSVs under every root.
+figures_of_table = $(foreach root,$(FIGURES_ROOTS),$(wildcard $(root)/$(1)/*.csv $(root)/$(1)/*.csv.gz))
+# $(call figures_of_arrays,paper,experiment): its array files, known by the experiment in their provenance.
+figures_of_arrays = $(wildcard $(patsubst %.json,%.npz,$(shell \
+	for root in $(FIGURES_ROOTS); do \
+	  if [ -d $$root/$(1)/images ]; then grep -rl --include='*.json' '"experiment": "$(2)"' $$root/$(1)/images; fi; \
+	done)))
+
+# $(call figures_source,id,files): the prerequisite that stands for the set of files of one source.
+define figures_source
+FIGURES_IN_$(1) := $(2)
+$(FIGURES_STATE)/$(1).count: figures-force
+	@mkdir -p $(FIGURES_STATE); echo $(words $(2)) > $$@.$$$$PPID; if cmp -s $$@.$$$$PPID $$@; then rm $$@.$$$$PPID; else mv $$@.$$$$PPID $$@; fi
+endef
+
+# $(call figures_product,paper,name,folder/paper/name.suffix,source id,scripts)
+define figures_product
+FIGURES_ALL += $(1)/$(2)
+FIGURES_NOTE_$(2) := $(dir $(RESULTS)/$(3)).$(2).skipped
+FIGURES_FILE_$(2) := $$(or $$(wildcard $$(FIGURES_NOTE_$(2))),$(RESULTS)/$(3))
+$$(FIGURES_FILE_$(2)): $$(FIGURES_IN_$(4)) $(FIGURES_STATE)/$(4).count $(5) $(FIGURES_SCRIPTS)
+	@$$(if $$(FIGURES_DIRECT),$(PY) -m scripts.figures --results-dir $(RESULTS) $(2),mkdir -p $(FIGURES_STATE); rm -f $$(FIGURES_NOTE_$(2)); echo $(2) >> $$(FIGURES_QUEUE))
+endef
+
+# Where a product's file itself is asked for, its rule draws it.
+FIGURES_DIRECT := $(filter $(FIGURES_DIR)/% $(TABLES_DIR)/%,$(MAKECMDGOALS))
+FIGURES_ALL :=
+FIGURES_SCRIPTS := scripts/style.py scripts/select.py
+FIGURES_PARTS := scripts/diffusion_parts.py
+
+$(eval $(call figures_source,toy,$(call figures_of_table,diffusion/toy_bound)))
+$(eval $(call figures_source,image,$(call figures_of_table,diffusion/image_bound)))
+$(eval $(call figures_source,calibration,$(call figures_of_table,calibration/estimators)))
+$(foreach set,toy $(FIGURES_DATASETS),\
+  $(eval $(call figures_source,arrays-$(set),$(call figures_of_arrays,diffusion,$(set)))))
+
+$(foreach name,$(FIGURES_TOY),\
+  $(eval $(call figures_product,diffusion,$(name),figures/diffusion/$(name).png,toy,scripts/diffusion_toy.py $(FIGURES_PARTS))))
+$(eval $(call figures_product,diffusion,toy_samples_T,figures/diffusion/toy_samples_T.png,arrays-toy,scripts/diffusion_toy.py scripts/diffusion_arrays.py))
+$(foreach name,toy_table_T toy_table_m,\
+  $(eval $(call figures_product,diffusion,$(name),tables/diffusion/$(name).md,toy,scripts/summaries.py $(FIGURES_PARTS))))
+$(foreach set,$(FIGURES_DATASETS),\
+  $(foreach name,$(set)_bpd_T $(set)_bound_T $(set)_terms_T,\
+    $(eval $(call figures_product,diffusion,$(name),figures/diffusion/$(name).png,image,scripts/diffusion_images.py $(FIGURES_PARTS))))\
+  $(eval $(call figures_product,diffusion,$(set)_samples_T,figures/diffusion/$(set)_samples_T.png,arrays-$(set),scripts/diffusion_images.py scripts/diffusion_arrays.py))\
+  $(eval $(call figures_product,diffusion,$(set)_table_T,tables/diffusion/$(set)_table_T.md,image,scripts/summaries.py $(FIGURES_PARTS))))
+$(eval $(call figures_product,calibration,estimators,figures/calibration/estimators.png,calibration,scripts/calibration.py))
+
+FIGURES_WANTED := $(notdir $(if $(PAPER),$(filter $(PAPER)/%,$(FIGURES_ALL)),$(FIGURES_ALL)))
+FIGURES_FILES := $(foreach name,$(FIGURES_WANTED),$(FIGURES_FILE_$(name)))
+
+# Notes of what stays skipped are shown each time; those that python tries again, it reports itself.
+analysis: $(FIGURES_FILES)
+	@mkdir -p $(FIGURES_STATE); queue=$(FIGURES_QUEUE); \
+	cat /dev/null $(foreach name,$(FIGURES_WANTED),$(wildcard $(FIGURES_NOTE_$(name)))) 2>/dev/null | $(FIGURES_JOIN); \
+	if [ -s $$queue ]; then \
+	  names=`sort -u $$queue`; rm -f $$queue; \
+	  $(PY) -m scripts.figures --results-dir $(RESULTS) $$names; \
+	else echo "figures and tables: nothing has changed"; fi
+
+report: $(RESULTS)/report.html
+$(RESULTS)/report.html: $(FIGURES_FILES) scripts/report.py scripts/report.html.j2 scripts/provenance.py | analysis
+	@$(PY) -m scripts.report --results-dir $(RESULTS)

@@ -1,0 +1,162 @@
+"""How every figure looks: colours that survive greyscale and colour blindness, line styles, titles, saving."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from common import atomic
+
+COLUMN = 3.4
+"""Width of one text column of a paper, inches."""
+PAGE = 7.0
+"""Width of two text columns, inches."""
+GREY = "0.55"
+SOURCE_NOTE = {"yours": "", "reference": "reference data (this repository's own runs)"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, line style, marker and hatch of one kind of line or bar; no two kinds share any of them."""
+
+    color: str
+    line: Any
+    marker: str
+    hatch: str
+
+
+# Ordered by lightness, so that neighbours differ in print and to colour-blind eyes too.
+LOOKS = (
+    Look("#101f4d", "-", "o", ""),
+    Look("#a3262a", "--", "s", "////"),
+    Look("#1f83c4", "-.", "^", "...."),
+    Look("#ef8f3c", (0, (4, 1, 1, 1, 1, 1)), "D", "\\\\\\\\"),
+    Look("#e3d26f", ":", "v", "xxxx"),
+)
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Fonts, sizes and lines of the lab's figures, for the duration of a `with` block only."""
+    settings = {
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.labelsize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 6.5,
+        "figure.titlesize": 8,
+        "lines.linewidth": 1.3,
+        "lines.markersize": 3.5,
+        "axes.linewidth": 0.7,
+        "hatch.linewidth": 0.5,
+        "legend.frameon": False,
+        "legend.handlelength": 2.6,
+        "pdf.fonttype": 42,
+        "font.family": ["DejaVu Sans"],
+        "figure.dpi": 200,
+    }
+    with sns.axes_style("ticks"), mpl.rc_context(settings):  # type: ignore[arg-type]
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure (inches) whose parts make room for each other."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def title(fig: Figure, text: str, notes: Sequence[str], source: str) -> None:
+    """Write the title, and under it the notes (what a band is, how many epochs) and whose data these are."""
+    lines = [text, *[note for note in (*notes, SOURCE_NOTE[source]) if note]]
+    fig.suptitle("\n".join(lines))
+
+
+def curve(axes: Axes, summary: pd.DataFrame, look: Look, label: str, *, floor: float | None = None) -> None:
+    """Draw means over seeds against `x`, with their intervals as a band (or as bars where there is one seed).
+
+    Args:
+        axes: where to draw.
+        summary: what `select.over_seeds` returns: x, mean, half (half-width of the interval, may be NaN), n.
+        look: colour, line style and marker.
+        label: legend entry.
+        floor: on a logarithmic axis, the lowest value that a band is drawn to.
+    """
+    x, mean, half = (summary[name].to_numpy(float) for name in ("x", "mean", "half"))
+    low = mean - half if floor is None else np.maximum(mean - half, floor)
+    axes.plot(x, mean, color=look.color, linestyle=look.line, marker=look.marker, label=label)
+    if (summary["n"] > 1).any():
+        axes.fill_between(x, low, mean + half, color=look.color, alpha=0.18, linewidth=0)
+    else:
+        axes.vlines(x, low, mean + half, color=look.color, linewidth=0.9)
+
+
+def legend_below(fig: Figure, axes: Sequence[Axes], columns: int) -> None:
+    """One legend under the whole figure, each label once."""
+    entries: dict[str, Any] = {}
+    for part in axes:
+        for handle, label in zip(*part.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    fig.legend(handles=list(entries.values()), labels=list(entries), loc="outside lower center", ncols=columns)
+
+
+def color_axis(axes: Axes, side: str, color: str) -> None:
+    """Tie one of two y axes to the colour of its lines."""
+    axes.spines[side].set_color(color)
+    axes.spines[side].set_linewidth(1.4)
+    axes.tick_params(axis="y", colors=color)
+    axes.yaxis.label.set_color(color)
+
+
+def ticks_at(axes: Axes, values: Sequence[float] | np.ndarray) -> None:
+    """Put the x ticks at the measured values, at most twelve of them."""
+    shown = np.sort(np.asarray(values, float))
+    shown = shown[:: -(-len(shown) // 12)]
+    axes.set_xticks(shown, [f"{value:g}" for value in shown])
+
+
+def log_ticks(axes: Axes, values: Sequence[float] | np.ndarray) -> None:
+    """Make the x axis logarithmic with the measured values as its ticks (crowded ones are left out)."""
+    axes.set_xscale("log")
+    shown: list[float] = []
+    for value in sorted(values, reverse=True):
+        if not shown or np.log10(shown[-1] / value) > 0.09 * np.log10(max(values) / min(values)):
+            shown.append(value)
+    axes.set_xticks(shown, [f"{value:,g}" for value in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def log_if_wide(axes: Axes, values: np.ndarray, ratio: float = 30.0) -> None:
+    """Make the y axis logarithmic when positive `values` span more than `ratio`."""
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.min() > 0 and finite.max() / finite.min() > ratio:
+        axes.set_yscale("log")
+        return
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def save(fig: Figure, stem: Path) -> list[Path]:
+    """Write `<stem>.pdf` and `<stem>.png` (200 dpi), each whole or not at all; the same figure gives the same bytes.
+
+    The PNG comes last: it is the file that make looks at.
+    """
+    paths = []
+    fig.draw_without_rendering()
+    # Both files share one layout, which takes as long to find as the rest of the drawing.
+    fig.set_layout_engine("none")
+    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        buffer = io.BytesIO()
+        fig.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+        path = stem.with_name(f"{stem.name}.{kind}")
+        atomic.write_bytes(path, buffer.getvalue())
+        paths.append(path)
+    return paths

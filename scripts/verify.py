@@ -1,0 +1,115 @@
+"""`python -m scripts.verify`: the user's rows beside the reference's, difference over standard error, verdicts."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from common import results as tables
+from common.errors import UserError, run_main
+from scripts import agreement
+from scripts.agreement import Matched
+
+SHOWN = 10
+"""Settings without a counterpart that are written out; the rest are counted."""
+
+
+def compare_tables(results: Path, paper: str | None) -> tuple[dict[str, Matched], list[str]]:
+    """Compare every table that has rows on both sides.
+
+    Returns:
+        Comparisons by table, and the names of the user's tables that have no reference rows.
+    """
+    found, without = {}, []
+    for name, table in sorted(tables.TABLES.items()):
+        if (paper and not name.startswith(f"{paper}/")) or not table.names("value"):
+            continue
+        yours = tables.read(results, name)
+        if yours.empty:
+            continue
+        reference = tables.read(results / "reference", name)
+        if reference.empty:
+            without.append(name)
+        else:
+            found[name] = agreement.compare(table, yours, reference)
+    return found, without
+
+
+def describe(row: pd.Series, names: list[str]) -> str:
+    """Settings on one line: `T=0.2 m=200`; empty ones are left out."""
+    there = [(name, row[name]) for name in names if not pd.isna(row[name])]
+    return " ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in there)
+
+
+def listing(rows: pd.DataFrame, names: list[str]) -> str:
+    """Tests as an aligned table of text."""
+    cells = [("settings", "column", "yours", "reference", "difference/se", "agrees")]
+    for _, row in rows.iterrows():
+        numbers = (f"{row['yours']:.6g}", f"{row['reference']:.6g}", f"{row['z']:+.2f}")
+        cells.append((describe(row, names), row["column"], *numbers, "no"))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def summary(name: str, matched: Matched, bad: int) -> str:
+    """What one table's comparison says, without the disagreeing rows themselves."""
+    count = matched.tests["verdict"].value_counts()
+    lines = [
+        f"{name}: {len(matched.tests)} values compared: {count.get('same', 0)} identical, "
+        f"{count.get('tested', 0) - bad} agree within their errors, {bad} disagree"
+    ]
+    if count.get("one seed", 0):
+        lines.append(f"  {count['one seed']} differ but are not comparable: one seed on both sides; run more seeds")
+    if len(matched.only_yours):
+        lines.append(f"  {len(matched.only_yours)} settings are only in yours (no counterpart, not compared):")
+        lines += [f"    {describe(row, matched.settings)}" for _, row in matched.only_yours.head(SHOWN).iterrows()]
+        if len(matched.only_yours) > SHOWN:
+            lines.append(f"    and {len(matched.only_yours) - SHOWN} more")
+    if len(matched.only_reference):
+        lines.append(f"  {len(matched.only_reference)} settings are only in the reference")
+    return "\n".join(lines)
+
+
+def report(found: dict[str, Matched]) -> bool:
+    """Print the comparison of every table; True when nothing disagrees."""
+    tests = pd.concat([m.tests.assign(column=n + ": " + m.tests["column"], table=n) for n, m in found.items()])
+    bad = agreement.disagreeing(tests)
+    for name, matched in found.items():
+        rows = bad[bad["table"] == name]
+        print(summary(name, matched, len(rows)))
+        if len(rows):
+            print(listing(rows.assign(column=rows["column"].str.removeprefix(f"{name}: ")), matched.settings))
+    shifted = agreement.disagreeing_columns(tests)
+    for column, p in shifted.items():
+        print(f"{column} disagrees as a whole (Simes p = {p:.2g} over its settings)")
+    agrees = bad.empty and not shifted
+    verdict = "no value disagrees" if agrees else f"disagreement: {len(bad)} values, {len(shifted)} whole columns"
+    print(f"{verdict} (family-wise level {agreement.LEVEL})")
+    return agrees
+
+
+def main() -> None:
+    """Print the comparison; exit 1 when something disagrees."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.verify", description=__doc__)
+    parser.add_argument("--paper", help="only this paper's tables")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"), help="yours; the reference lies below it")
+    arguments = parser.parse_args()
+    papers = sorted({name.split("/")[0] for name in tables.TABLES})
+    if arguments.paper and arguments.paper not in papers:
+        raise UserError(f"no tables of '{arguments.paper}': choose one of {', '.join(papers)}")
+    if not arguments.results_dir.is_dir():
+        raise UserError(f"'{arguments.results_dir}' is not a folder: give --results-dir the folder that holds results")
+    found, without = compare_tables(arguments.results_dir, arguments.paper)
+    for name in without:
+        print(f"{name}: the reference has no rows: nothing to compare with")
+    if not found and not without:
+        command = "make reproduce" + (f" PAPER={arguments.paper}" if arguments.paper else "")
+        print(f"nothing to verify: '{arguments.results_dir}' has no rows of yours; run {command} first")
+    if found and not report(found):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run_main(main)

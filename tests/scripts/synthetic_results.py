@@ -1,0 +1,118 @@
+"""Synthetic result folders for the tests of scripts/: small, seeded, written by the lab's own writer."""
+
+from pathlib import Path
+
+import numpy as np
+
+from common import results as tables
+
+PROVENANCE = {
+    "preset": "quick",
+    "config": {"seed": 0},
+    "git_commit": "0123456789abcdef",
+    "git_clean": True,
+    "versions": {"numpy": "2.0"},
+    "device": "cpu",
+    "threads": 2,
+    "seconds": 60.0,
+}
+TIMES = (0.2, 0.6, 1.0, 2.0)
+SIZES = (10, 100, 1000)
+
+
+def bound_row(row_type, rng, *, m, T, seed, rule="fixed_number", variant="published", epoch=2000, **more):
+    """A row whose bound is near 10 m^(-1/2) + T - 1 and whose KL is near 2 m^(-1/2), with noise 0.01."""
+    noise = float(0.01 * rng.standard_normal())
+    image = row_type is tables.ImageBound
+    settings = (
+        {"dataset": "digits", "model": "unet", "d": 64} if image else {"dataset": "swiss_roll", "model": "mlp", "d": 2}
+    )
+    kl = {"kl_test_nats": 2 * m**-0.5 * (1 + noise), "kl_test_se": 0.001, "kl_kde_nats": 0.2, "kl_kde_floor_nats": 0.14}
+    bpd = {"bpd_elbo": 3.0 + noise, "bpd_elbo_se": 0.01, "bpd_ode": 2.9 + noise, "bpd_ode_se": 0.01}
+    bpd |= {"bpd_histogram": 3.3, "bpd_histogram_se": 0.01, "ode_evaluations": 100}
+    measured = {
+        "sde_steps": 100 if rule == "fixed_number" else round(100 * T), "R": 5.0, "t_eps": 1e-3, "term1": -1.0 / T,
+        "term1_se": 0.001, "term2": 0.3, "term3": m**-0.5, "score_norm": 3.0, "score_loss_nats": 0.5 + noise,
+        "score_loss_se": 0.001, "bound_nats": 10 * m**-0.5 * (1 + noise) + (T - 1.0), "bound_se": 0.001,
+    }  # fmt: skip
+    settings |= {"m": m, "T": T, "seed": seed, "step_rule": rule, "variant": variant, "epoch": epoch}
+    return row_type(**{**settings, **measured, **(bpd if image else kl), **more})
+
+
+def toy_rows(seeds=(0, 1, 2), stream=0):
+    """The T sweep at m = 100 and the m sweep at T = 1 (two epochs), both rules and variants."""
+    rng = np.random.default_rng([stream, *seeds])
+    rows = []
+    for seed in seeds:
+        for rule in ("fixed_number", "fixed_size"):
+            for variant in ("published", "exact"):
+                common = {"seed": seed, "rule": rule, "variant": variant}
+                rows += [bound_row(tables.ToyBound, rng, m=100, T=T, **common) for T in TIMES]
+                sweep = [(m, epoch) for m in SIZES for epoch in (500, 2000) if (m, epoch) != (100, 2000)]
+                rows += [bound_row(tables.ToyBound, rng, m=m, T=1.0, epoch=epoch, **common) for m, epoch in sweep]
+    return rows
+
+
+def image_rows(seeds=(0, 1)):
+    """Sweeps over T of digits, few-shot and full."""
+    rng = np.random.default_rng(1)
+    return [
+        bound_row(tables.ImageBound, rng, m=m, T=T, seed=seed, variant=variant, rule="fixed_size", split=split)
+        for split, m in (("few_shot", 16), ("full", 1437))
+        for T in TIMES
+        for seed in seeds
+        for variant in ("published", "exact")
+    ]
+
+
+def calibration_rows():
+    """Two estimators, one of them without sampling error."""
+    common = {"d": 2, "n": 100, "truth_nats": 1.0, "evaluations": 1, "seconds": 0.1, "seed": 0}
+    row = tables.Calibration
+    return [
+        row(estimator="ode", case="gaussian", snr=1.0, estimate_nats=1.01, se=0.01, bias_bound=0.0, **common),
+        row(estimator="ode", case="mixture", snr=1.0, estimate_nats=1.2, se=0.01, bias_bound=0.0, **common),
+        row(estimator="quadrature", case="gaussian", snr=None, estimate_nats=1.0, se=0.0, bias_bound=1e-9, **common),
+    ]
+
+
+def write_toy(results: Path, seeds=(0, 1, 2), stream=0, run_id="toy", change=lambda row: row):
+    """Write toy rows, each passed through `change`."""
+    rows = [change(row) for row in toy_rows(seeds, stream)]
+    provenance = {**PROVENANCE, "experiment": "toy", "run_id": run_id}
+    return tables.write(results, tables.ToyBound, run_id, rows, provenance)
+
+
+def write_toy_clouds(results: Path):
+    """Write toy samples of one seed at four T."""
+    cloud = np.random.default_rng(2).standard_normal((len(TIMES), 50, 2)).astype(np.float32)
+    arrays = {"samples": cloud, "T": np.array(TIMES, np.float32), "m": np.full(4, 100), "seed": np.zeros(4, int)}
+    provenance = {**PROVENANCE, "experiment": "toy", "run_id": "clouds"}
+    tables.write_arrays(results, "diffusion", "clouds", {**arrays, "test": cloud[0]}, provenance)
+
+
+def write_images(results: Path):
+    """Write digits rows and one array file for each split and T."""
+    provenance = {**PROVENANCE, "experiment": "digits"}
+    tables.write(results, tables.ImageBound, "digits", image_rows(), {**provenance, "run_id": "digits"})
+    pixels = np.random.default_rng(3).integers(0, 17, (16, 8, 8)).astype(np.uint8)
+    for split, m in (("few_shot", 16), ("full", 1437)):
+        for T in TIMES:
+            settings = {"T": np.array(T), "seed": np.array(0), "m": np.array(m), "split": np.array(split)}
+            arrays = {"samples": pixels, "levels": np.array(17), "train": pixels, **settings}
+            run_id = f"{split}{T}"
+            tables.write_arrays(results, "diffusion", run_id, arrays, {**provenance, "run_id": run_id})
+
+
+def write_calibration(results: Path):
+    """Write the calibration table."""
+    provenance = {**PROVENANCE, "experiment": "calibrate", "run_id": "all"}
+    tables.write(results, tables.Calibration, "all", calibration_rows(), provenance)
+
+
+def write_all(results: Path):
+    """Everything that any figure of the repository reads."""
+    write_toy(results)
+    write_toy_clouds(results)
+    write_images(results)
+    write_calibration(results)

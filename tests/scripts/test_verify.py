@@ -1,0 +1,154 @@
+import dataclasses
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_results import toy_rows, write_toy
+
+from common import results as tables
+from scripts import agreement, verify
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(results, capsys, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["verify", "--results-dir", str(results), *words])
+    try:
+        verify.main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+    return code, capsys.readouterr().out
+
+
+def moments(values, e2=0.0):
+    values = np.asarray(values, float)
+    var = values.var(ddof=1) if len(values) > 1 else np.nan
+    columns = {"mean": values.mean(), "var": var, "n": len(values), "low": values.min(), "high": values.max(), "e2": e2}
+    return pd.DataFrame(columns, index=[0])
+
+
+def test_results_agree_with_themselves(tmp_path, capsys, monkeypatch):
+    path = write_toy(tmp_path)
+    shutil.copytree(path.parent, tmp_path / "reference" / "diffusion" / "toy_bound")
+    code, out = run(tmp_path, capsys, monkeypatch)
+    assert code == 0
+    assert "no value disagrees" in out
+    assert " 0 disagree" in out
+
+
+def test_other_seeds_of_the_same_law_agree(tmp_path, capsys, monkeypatch):
+    write_toy(tmp_path, seeds=(10, 11, 12), stream=1)
+    write_toy(tmp_path / "reference")
+    code, out = run(tmp_path, capsys, monkeypatch)
+    assert code == 0
+    assert "not comparable" not in out
+
+
+def test_one_shifted_setting_is_found_and_named(tmp_path, capsys, monkeypatch):
+    def shift(row):
+        there = (row.T, row.m, row.variant, row.step_rule, row.epoch) == (0.2, 100, "published", "fixed_number", 2000)
+        # The spread over seeds is at most about 0.02, so 10 standard errors of a mean over 3 are about 0.12.
+        return dataclasses.replace(row, bound_nats=row.bound_nats + 0.15) if there else row
+
+    write_toy(tmp_path, change=shift)
+    write_toy(tmp_path / "reference")
+    code, out = run(tmp_path, capsys, monkeypatch)
+    assert code == 1
+    bad = [line for line in out.splitlines() if line.endswith("  no")]
+    assert len(bad) == 1
+    assert "T=0.2" in bad[0]
+    assert "bound_nats" in bad[0]
+
+
+def test_a_whole_column_shifted_by_ten_errors_is_found_with_other_seeds(tmp_path, capsys, monkeypatch):
+    # 0.01 sqrt(1/3 + 1/3) is the standard error of a difference: no single row of hundreds stands out, all together do.
+    write_toy(
+        tmp_path, seeds=(10, 11, 12), stream=1,
+        change=lambda row: dataclasses.replace(row, score_loss_nats=row.score_loss_nats + 0.082),
+    )  # fmt: skip
+    write_toy(tmp_path / "reference")
+    code, out = run(tmp_path, capsys, monkeypatch)
+    assert code == 1
+    assert "diffusion/toy_bound: score_loss_nats disagrees as a whole" in out
+    assert out.count("as a whole") == 1
+
+
+def test_one_seed_on_both_sides_is_not_comparable_unless_identical(tmp_path, capsys, monkeypatch):
+    write_toy(tmp_path, seeds=(5,), stream=1)
+    write_toy(tmp_path / "reference", seeds=(0,))
+    code, out = run(tmp_path, capsys, monkeypatch)
+    assert code == 0
+    assert "one seed on both sides" in out
+
+
+def test_settings_without_counterpart_are_named_and_no_error(tmp_path, capsys, monkeypatch):
+    write_toy(tmp_path, change=lambda row: dataclasses.replace(row, T=row.T + 0.05))
+    write_toy(tmp_path / "reference")
+    code, out = run(tmp_path, capsys, monkeypatch)
+    assert code == 0
+    assert "settings are only in yours" in out
+    assert "T=0.25" in out
+    assert "settings are only in the reference" in out
+
+
+def test_settings_match_within_rounding(tmp_path):
+    frame = pd.DataFrame([dataclasses.asdict(row) for row in toy_rows()])
+    matched = agreement.compare(tables.TABLES["diffusion/toy_bound"], frame.assign(T=frame["T"] * (1 + 1e-12)), frame)
+    assert matched.only_yours.empty
+    assert set(matched.tests["verdict"]) == {"same"}
+
+
+def test_nothing_of_the_users_says_what_to_run(tmp_path, capsys, monkeypatch):
+    write_toy(tmp_path / "reference")
+    code, out = run(tmp_path, capsys, monkeypatch, "--paper", "diffusion")
+    assert code == 0
+    assert "run make reproduce PAPER=diffusion first" in out
+
+
+def test_no_reference_is_said(tmp_path, capsys, monkeypatch):
+    write_toy(tmp_path)
+    code, out = run(tmp_path, capsys, monkeypatch)
+    assert code == 0
+    assert "the reference has no rows" in out
+
+
+def test_false_alarms_keep_to_the_level():
+    rng = np.random.default_rng(0)
+    trials = 4000
+    p = np.concatenate([
+        agreement.welch(moments(rng.standard_normal(3)), moments(rng.standard_normal(4)))["p"].to_numpy()
+        for _ in range(trials // 10)
+    ])  # fmt: skip
+    # Degrees of freedom n1 + n2 - 2 with Welch's se reject a little more than 5% at 5%: never more than 8% here.
+    assert np.mean(p < 0.05) < 0.08 + 4 * np.sqrt(0.08 / len(p))
+
+
+def test_welch_against_scipy_with_equal_spread():
+    from scipy import stats
+
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.0, 4.0])
+    row = agreement.welch(moments(a), moments(b)).iloc[0]
+    assert row["p"] == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-12)
+    assert row["z"] == pytest.approx(-1.0 / np.sqrt(2 / 3))
+
+
+def test_measurement_error_widens_and_one_seed_borrows_the_spread():
+    plain = agreement.welch(moments([1.0, 2.0, 3.0]), moments([5.0])).iloc[0]
+    assert plain["verdict"] == "tested"
+    assert plain["se"] == pytest.approx(np.sqrt(1 / 3 + 1))
+    measured = agreement.welch(moments([1.0, 2.0, 3.0], e2=3.0), moments([5.0], e2=2.0)).iloc[0]
+    assert measured["se"] == pytest.approx(np.sqrt(1 / 3 + 1 + 1 + 2))
+
+
+def test_command_exits_two_on_an_unknown_paper(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.verify", "--paper", "cooking", "--results-dir", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "choose one of" in done.stderr

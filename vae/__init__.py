@@ -1,0 +1,1 @@
+"""Chen et al. 2025 (VAE half) on van den Burg, Williams 2021: bounds for VAEs, and which images they memorize."""
