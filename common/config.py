@@ -48,6 +48,7 @@ class RunConfig:
 
 
 Config = TypeVar("Config", bound=RunConfig)
+Options = TypeVar("Options")
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
@@ -80,15 +81,29 @@ def parse(presets: dict[str, Config], command: str, arguments: Sequence[str] | N
     preset = "quick" if not words or words[0].startswith("-") else words.pop(0)
     choose("preset", preset, list(presets))
     default = presets[preset]
+    description = f"Presets: {', '.join(presets)} (first argument; defaults shown are those of '{preset}')."
+    return preset, _parse_flags(default, words, command, description)
+
+
+def parse_options(options: type[Options], command: str, arguments: Sequence[str] | None = None) -> Options:
+    """Parse `[--flags]` of a command without presets into its dataclass.
+
+    Raises:
+        UserError: an unknown flag, or a value of the wrong type, in one sentence.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return _parse_flags(options(), words, command, options.__doc__ or "")
+
+
+def _parse_flags(default: Options, words: list[str], command: str, description: str) -> Options:
     help_wanted = bool({"-h", "--help"} & set(words))
     if not help_wanted:
         _refuse_unknown_flags(type(default), words, command)
-    description = f"Presets: {', '.join(presets)} (first argument; defaults shown are those of '{preset}')."
     printed = io.StringIO()
     try:
         capture = contextlib.nullcontext() if help_wanted else contextlib.redirect_stderr(printed)
         with capture:
-            return preset, tyro.cli(type(default), prog=command, description=description, default=default, args=words)
+            return tyro.cli(type(default), prog=command, description=description, default=default, args=words)
     except SystemExit as stop:
         if stop.code == 0:
             raise
@@ -108,10 +123,12 @@ def _refuse_unknown_flags(config_type: type, words: Sequence[str], command: str)
 
 
 def _one_sentence(boxed: str) -> str:
-    # tyro draws its message into a box of several lines; the user gets its words in one line.
-    text = re.sub(r"[│╭╮╰╯─━┃]+", " ", boxed)
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    return re.split(r"(For full helptext|Arguments similar)", re.sub(r"\s+", " ", text))[0].strip()
+    # tyro draws its message into a box of several lines; the user gets its first sentence in one line.
+    text = re.sub(r"\x1b\[[0-9;]*m", "", boxed)
+    text = re.sub(r"\s+", " ", re.sub(r"[│╭╮╰╯─━┃]+", " ", text)).strip()
+    for heading in ("Value error", "Parsing error", "Unrecognized options", "Required options", "Invalid choice"):
+        text = text.removeprefix(heading).strip()
+    return re.split(r"\s(?:Argument helptext|For full helptext|Arguments similar)", text)[0]
 
 
 def _plain(value: Any) -> Any:

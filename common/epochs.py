@@ -58,7 +58,9 @@ class NoisedEpochs:
         rows = slice(part * self.batch, (part + 1) * self.batch)
         whole = self._noised
         return NoisedBatch(
-            whole.x_t[within, :, rows], whole.t[within, :, rows], whole.eps[within, :, rows],
+            whole.x_t[within, :, rows],
+            whole.t[within, :, rows],
+            whole.eps[within, :, rows],
             whole.sigma_over_g[within, :, rows],
         )
 

@@ -49,6 +49,8 @@ def run_main(main: Callable[[], None]) -> None:
     except LabError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has had enough (`| head`)
     except OSError as error:
         # A read-only or full disk: the writers work aside and rename, so what was whole stays whole.
         where = f" '{error.filename}'" if error.filename else ""

@@ -1,10 +1,11 @@
-"""A run: its folder, its lock, its provenance, and whether it is finished."""
+"""A run: its folder, its lock and its provenance."""
 
 import contextlib
 import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from typing import IO, Any
 import torch
 
 from common import atomic
-from common.config import RunConfig, describe, identity, run_id
+from common.checkpoints import is_complete
+from common.config import RunConfig, identity, run_id
 from common.errors import InterruptedRunError, UserError
 
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "torchdiffeq")
@@ -55,7 +57,7 @@ class Run:
             "experiment": self.experiment,
             "run_id": self.id,
             "preset": self.preset,
-            "command": " ".join(["python", "-m", _module_name(), *sys.argv[1:]]),
+            "command": shlex.join(["python", "-m", _module_name(), *sys.argv[1:]]),
             "config": identity(self.config),
             **_git_state(),
             "versions": {"python": platform.python_version(), **_versions()},
@@ -76,7 +78,8 @@ class Run:
     def open(self) -> Iterator["Run"]:
         """Create the folder, take its lock and save the config; the lock goes with the process, however it ends.
 
-        With `--force` the checkpoints of an earlier run are dropped; its results stay until the new ones replace them.
+        With `--force` the checkpoints of a run that reached its end are dropped, so that it starts anew; its results
+        stay until the new ones replace them. A forced run that was interrupted goes on, as any other.
 
         Raises:
             UserError: the runs or the results folder cannot be written.
@@ -86,23 +89,13 @@ class Run:
             _check_writable(folder)
         with (self.folder / "lock").open("a") as lock:
             _take(lock, self)
-            if self.config.force:
+            for left_over in self.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+                left_over.unlink()
+            if self.config.force and is_complete(self.folder):
                 for checkpoint in self.folder.glob("checkpoint-*"):
                     checkpoint.unlink()
             atomic.write_text(self.folder / "config.json", json.dumps(identity(self.config), indent=1) + "\n")
             yield self
-
-
-def begin(run: Run, finished: bool, cost: str) -> bool:
-    """Decide whether to work: False after a dry run (printed) and for a finished run without --force."""
-    if run.config.dry_run:
-        state = "finished already" if finished else "to do"
-        sys.stdout.write(f"{run.paper}/{run.experiment} run {run.id} ({state})\n{describe(run.config)}\n{cost}\n")
-        return False
-    if finished and not run.config.force:
-        sys.stderr.write(f"{run.paper}/{run.experiment} {run.id}: finished already (--force runs it again)\n")
-        return False
-    return True
 
 
 def pick_device(name: str) -> torch.device:
@@ -148,7 +141,7 @@ def _take(lock: IO[str], run: Run) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         raise InterruptedRunError(f"another process works on run {run.id} in '{run.folder}': wait for it") from error
 
 

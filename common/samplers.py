@@ -52,8 +52,10 @@ class StepNoise:
         """Noise (k, n, *event) of this step, on the device."""
         block, within = divmod(step, self.BLOCK)
         if block != self._block:
+            n, *event = self.shape
             drawn = [
-                torch.randn(self.BLOCK, *self.shape, generator=generator(seed, self.stream, block))
+                # Samples first, so that the noise of sample i does not depend on how many are drawn.
+                torch.randn(n, self.BLOCK, *event, generator=generator(seed, self.stream, block)).transpose(0, 1)
                 for seed in self.seeds
             ]
             self._noise = torch.stack(drawn, dim=1).to(self.device)

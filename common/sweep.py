@@ -4,21 +4,50 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from common.config import Config, parse, run_id
+from common.config import RunConfig, describe, identity, parse, run_id
 from common.errors import UserError
+from common.results import is_written
 from common.runs import pick_device, set_threads
 
 
-def run_sweep(
-    presets: dict[str, list[Config]],
-    command: str,
-    run_one: Callable[[str, Config], None],
-    arguments: Sequence[str] | None = None,
-) -> None:
-    """Parse `[preset] [--flags]` and call `run_one(preset, config)` for each config of the sweep, in order.
+@dataclass(frozen=True)
+class Cost:
+    """What one run is expected to take: parameters, memory in bytes, network evaluations, floating-point operations."""
+
+    parameters: int
+    memory_bytes: float
+    evaluations: float
+    flops: float
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A script's sweeps.
+
+    Attributes:
+        command: how the user starts it, for messages.
+        presets: the configs of each preset, in the order in which they run.
+        row_type: the table whose CSV marks a run as finished.
+        check: refuses settings that cannot run (UserError), before anything is written.
+        run: does one run, `run(preset, config)`.
+        cost: estimates one run.
+    """
+
+    command: str
+    presets: dict[str, list[Any]]
+    row_type: type
+    check: Callable[[Any], None]
+    run: Callable[[str, Any], None]
+    cost: Callable[[Any], Cost]
+
+
+def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
+    """Parse `[preset] [--flags]` and run each config of the sweep that is not finished, in order.
 
     A flag replaces its field in every config; configs that then coincide run once. `--task i/n` takes every n-th
     config from the i-th on, so that a SLURM array (or n shells) shares a sweep: two tasks never get the same config.
@@ -27,33 +56,62 @@ def run_sweep(
     Raises:
         UserError: a bad preset, flag or value, before anything is written.
     """
-    preset, parsed = parse({name: configs[0] for name, configs in presets.items()}, command, arguments)
+    presets = experiment.presets
+    preset, parsed = parse({name: configs[0] for name, configs in presets.items()}, experiment.command, arguments)
     words = list(sys.argv[1:] if arguments is None else arguments)
     configs = _apply(presets[preset], parsed, words)
     first, of = _share(parsed.task)
+    configs = configs[first::of]
+    for config in configs:
+        experiment.check(config)
     set_threads(parsed)
     pick_device(parsed.device)
-    for config in configs[first::of]:
-        run_one(preset, config)
+    if parsed.dry_run:
+        sys.stdout.write(_dry_run(experiment, configs))
+        return
+    for config in configs:
+        if is_written(config.results_dir, experiment.row_type, run_id(config)) and not config.force:
+            sys.stderr.write(f"{experiment.command} {run_id(config)}: finished already (--force runs it again)\n")
+        else:
+            experiment.run(preset, config)
 
 
-def expand_sweep(configs: Sequence[Config]) -> list[Config]:
+def distinct(configs: Sequence[RunConfig]) -> list[Any]:
     """The configs without repetitions, first come first."""
-    return list({run_id(config): config for config in reversed(configs)}.values())[::-1]
+    first: dict[str, RunConfig] = {}
+    for config in configs:
+        first.setdefault(run_id(config), config)
+    return list(first.values())
 
 
-def estimated_cost(flops: float, parameters: int, memory_bytes: float, evaluations: float) -> str:
-    """One line for `--dry-run`: parameters, memory, network evaluations, and time at this machine's own rate.
-
-    The rate is a third of a matrix product measured now on the CPU, which is what small networks reach.
-    """
-    a = torch.ones(512, 512)
-    best = min(_seconds(lambda: a @ a) for _ in range(5))
-    rate = 2 * 512**3 / best / 3
-    return (
-        f"  estimated: {parameters:,} parameters, {memory_bytes / 2**20:,.0f} MiB, {evaluations:.3g} network "
-        f"evaluations, about {flops / rate / 60:.1f} min on this machine's CPU ({rate / 1e9:.0f} GFLOP/s)"
+def _dry_run(experiment: Experiment, configs: Sequence[RunConfig]) -> str:
+    """The first config in full, of the others what differs; each with its id and cost, and the sum."""
+    if not configs:
+        return "no runs in this share of the sweep\n"
+    rate = _flops_per_second()
+    base, total, lines = identity(configs[0]), 0.0, [describe(configs[0]), ""]
+    for config in configs:
+        cost = experiment.cost(config)
+        done = is_written(config.results_dir, experiment.row_type, run_id(config))
+        minutes = cost.flops / rate / 60
+        total += 0.0 if done else minutes
+        changed = ", ".join(f"{name} = {value}" for name, value in identity(config).items() if value != base[name])
+        lines.append(
+            f"run {run_id(config)} ({'finished' if done else 'to do'}): {changed or 'as above'}; "
+            f"{cost.parameters:,} parameters, {cost.memory_bytes / 2**20:,.0f} MiB, {cost.evaluations:.2g} network "
+            f"evaluations, about {minutes:.1f} min"
+        )
+    lines.append(
+        f"{len(configs)} runs, about {total:.0f} min to do on this machine's CPU at {rate / 1e9:.0f} GFLOP/s "
+        "(a third of a matrix product measured now; a GPU is faster)"
     )
+    return "\n".join(lines) + "\n"
+
+
+def _flops_per_second() -> float:
+    # A third of a matrix product's rate is what small networks reach.
+    a = torch.ones(512, 512)
+    return 2 * 512**3 / min(_seconds(lambda: a @ a) for _ in range(5)) / 3
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -62,11 +120,11 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _apply(configs: Sequence[Config], parsed: Config, words: Sequence[str]) -> list[Config]:
+def _apply(configs: Sequence[Any], parsed: Any, words: Sequence[str]) -> list[Any]:
     given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")}
     names = [item.name for item in dataclasses.fields(parsed) if {item.name, f"no_{item.name}"} & given]
     changed = {name: getattr(parsed, name) for name in names}
-    return expand_sweep([dataclasses.replace(config, **changed) for config in configs])
+    return distinct([dataclasses.replace(config, **changed) for config in configs])
 
 
 def _share(task: str) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def train(run: Run, training: Training) -> list[dict[str, Any]]:
     """Train to the end, from the last checkpoint of `run` where there is one; returns all evaluation rows.
 
     Raises:
-        RunFailedError: a loss is not finite; names the step. The last whole checkpoint stays.
+        RunFailedError: a loss or an evaluated number is not finite; names the step. The last whole checkpoint stays.
         InterruptedRunError: a signal or the time limit came; a checkpoint was written.
     """
     step = _resume(run, training)
@@ -66,25 +66,29 @@ def train(run: Run, training: Training) -> list[dict[str, Any]]:
     losses: list[Tensor] = []
     last_save = time.monotonic()
     board = _Board(run, step)
-    with StopWatch(run.config.max_minutes) as watch, Progress(f"{run.experiment} {run.id}", training.steps, step) as bar:
+    with (
+        StopWatch(run.config.max_minutes) as watch,
+        Progress(f"{run.experiment} {run.id}", training.steps, step) as bar,
+    ):
         while step < training.steps:
             losses.append(_one_step(training, step))
             step += 1
-            due = step in evaluate_after
-            if len(losses) == CHECK_EVERY or due or step == training.steps or watch.wanted:
+            due, stopping = step in evaluate_after, watch.wanted  # asked once: a signal may come at any line below
+            if len(losses) == CHECK_EVERY or due or step == training.steps or stopping:
                 mean = _check(losses, step)
                 losses.clear()
                 board.scalars(step, mean)
                 bar.update(step, f"loss {float(mean.mean()):.4g}")
             if due:
                 rows = training.evaluate(step)
+                _check_rows(rows, step)
                 training.rows.extend(rows)
                 board.rows(step, rows)
             saved = due or step == training.steps
-            if not losses and (saved or watch.wanted or time.monotonic() - last_save > run.config.checkpoint_seconds):
+            if not losses and (saved or stopping or time.monotonic() - last_save > run.config.checkpoint_seconds):
                 _save(run, training, step)
                 last_save = time.monotonic()
-            if watch.wanted and step < training.steps:
+            if stopping and step < training.steps:
                 board.close()
                 raise watch.stop(f"step {step:,} of {training.steps:,}")
     board.close()
@@ -114,6 +118,16 @@ def _check(losses: list[Tensor], step: int) -> Tensor:
             f"the loss of step {bad:,} is not finite: lower --lr or check the data; the last whole checkpoint is kept"
         )
     return stacked.mean(0)
+
+
+def _check_rows(rows: list[dict[str, Any]], step: int) -> None:
+    """Raise when an evaluation gives a number that no table takes: the last update may break what no loss has seen."""
+    bad = sorted({name for row in rows for name, item in row.items() if isinstance(item, float) and item - item != 0})
+    if bad:
+        raise RunFailedError(
+            f"the evaluation after step {step:,} is not finite ({', '.join(bad)}): lower --lr or train longer; "
+            "the last whole checkpoint is kept"
+        )
 
 
 def _save(run: Run, training: Training, step: int) -> None:

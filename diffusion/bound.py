@@ -12,7 +12,7 @@ from torch import Tensor
 from common.empirical import empirical_score
 from common.errors import UserError
 from common.samplers import Score
-from common.schedules import VP, expand
+from common.schedules import VP, Level, expand
 from common.seeds import generator
 
 
@@ -98,8 +98,16 @@ class ScoreLosses:
 
 @torch.no_grad()
 def score_losses(
-    score: Score, data: Tensor, schedule: VP, T: Tensor, seeds: list[int], *, t_eps: float, draws: int = 512,
-    replicates: int = 16, score_batch: int = 1_000_000,
+    score: Score,
+    data: Tensor,
+    schedule: VP,
+    T: Tensor,
+    seeds: list[int],
+    *,
+    t_eps: float,
+    draws: int = 512,
+    replicates: int = 16,
+    score_batch: int = 1_000_000,
 ) -> ScoreLosses:
     """Both score-matching losses of k networks on their own training sets.
 
@@ -159,9 +167,7 @@ def _published_loss(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tens
     return 0.5 * (scaled + eps).flatten(2).double().square().sum(-1).mean(-1).cpu()
 
 
-def _exact_gap(
-    score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, data: Tensor, batch: int
-) -> Tensor:
+def _exact_gap(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, data: Tensor, batch: int) -> Tensor:
     x_t, level = _noised(schedule, x0, t, eps)
     truth = empirical_score(x_t.flatten(2), data.flatten(2), level.alpha, level.sigma)
     learned = _batched(score, x_t, t, batch).flatten(2).to(truth)
@@ -169,7 +175,7 @@ def _exact_gap(
     return gap.square().sum(-1).mean(-1).cpu()
 
 
-def _noised(schedule: VP, x0: Tensor, t: Tensor, eps: Tensor):
+def _noised(schedule: VP, x0: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, Level]:
     level = schedule.at(t)
     return expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps, level
 

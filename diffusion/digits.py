@@ -7,7 +7,7 @@ import dataclasses
 
 from common.errors import run_main
 from common.sweep import run_sweep
-from diffusion.image import run_image
+from diffusion.image import experiment
 from diffusion.image_config import ImageConfig, over_T_and_seeds
 
 PAPER_T = tuple(round(0.2 * k, 1) for k in range(1, 11))
@@ -17,13 +17,32 @@ _FEW_SHOT = ImageConfig(m=16)
 _FULL = ImageConfig(m=0)
 # A small network, trained briefly: eps_hat, a moving average and log-SNR-uniform times get further in few steps.
 _QUICK = ImageConfig(
-    network="digits-narrow", parametrization="noise", time_sampler="debiased", iterations=250, batch=32, lr=2e-3,
-    ema_decay=0.97, sde_steps=100, ode_tolerance=1e-3, mi_outer=1437,
+    network="digits-narrow",
+    parametrization="noise",
+    time_sampler="debiased",
+    iterations=250,
+    batch=32,
+    lr=2e-3,
+    ema_decay=0.97,
+    sde_steps=100,
+    ode_tolerance=1e-3,
+    mi_outer=1437,
 )
 _QUICK_FULL = dataclasses.replace(_QUICK, m=0, iterations=600, lr=3e-3, ema_decay=0.98)
 _SMOKE = ImageConfig(
-    network="digits-tiny", parametrization="noise", iterations=6, batch=8, sde_steps=5, test_images=4, samples=4,
-    elbo_draws=2, ode_tolerance=1e-2, mi_outer=16, score_draws=8, score_replicates=2, ema_decay=0.9,
+    network="digits-tiny",
+    parametrization="noise",
+    iterations=6,
+    batch=8,
+    sde_steps=5,
+    test_images=4,
+    samples=4,
+    elbo_draws=2,
+    ode_tolerance=1e-2,
+    mi_outer=16,
+    score_draws=8,
+    score_replicates=2,
+    ema_decay=0.9,
 )
 _QUICK_T = (0.2, 0.4, 0.7, 1.0, 2.0)
 
@@ -39,7 +58,7 @@ SWEEPS: dict[str, list[ImageConfig]] = {
 
 def main() -> None:
     """Run the sweep of the preset."""
-    run_main(lambda: run_sweep(SWEEPS, "python -m diffusion.digits", run_image))
+    run_main(lambda: run_sweep(experiment("python -m diffusion.digits", SWEEPS)))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import torch
 
 from common.data import ImageSet, load
 from common.networks.unet import UNet
-from common.results import ImageBound, is_written, write, write_arrays
-from common.runs import Run, begin, pick_device
+from common.results import ImageBound, write, write_arrays
+from common.runs import Run, pick_device
 from common.schedules import VP
-from common.sweep import estimated_cost
+from common.sweep import Cost, Experiment
 from common.training import Training, train
 from common.transforms import LogitTransform
 from diffusion.image_config import ImageConfig
@@ -22,10 +22,7 @@ from diffusion.image_model import ImageObjective, ImageScore
 
 def run_image(preset: str, config: ImageConfig) -> None:
     """One run: config, data, model, loop, results."""
-    config.check()
     run = Run("diffusion", config.dataset, preset, config)
-    if not begin(run, is_written(config.results_dir, ImageBound, run.id), _cost(config)):
-        return
     data, test = _data(config)
     with run.open():
         device = pick_device(config.device)
@@ -66,20 +63,21 @@ def _on(images: ImageSet, device: torch.device) -> ImageSet:
     return dataclasses.replace(images, images=images.images.to(device))
 
 
-def _cost(config: ImageConfig) -> str:
+def cost(config: ImageConfig) -> Cost:
+    """Expected cost of one run: training, samplers under both step rules, ODE, ELBO and score losses."""
     size = config.unet()
     with torch.device("meta"):
         parameters = sum(item.numel() for item in UNet(size).parameters())
     # A convolution uses its weights at every pixel of its level: a factor that the coarser levels shrink.
     per_image = 2.0 * parameters * size.image_size**2 / 3
     images = float(config.iterations) * min(config.batch, config.m or config.batch)
-    rules = step_sum(config)
-    evaluated = config.samples * rules + config.test_images * (config.elbo_draws + 3 * 100 * config.ode_probes)
+    sampler_steps = config.sde_steps + max(1, round(config.T * config.sde_steps))
+    evaluated = config.samples * sampler_steps + config.test_images * (config.elbo_draws + 3 * 100 * config.ode_probes)
     evaluated += 2 * config.score_draws * config.score_replicates
     memory = 16.0 * parameters + min(config.batch, 4096) * size.model_channels * size.image_size**2 * 4 * 60
-    return estimated_cost(per_image * (3 * images + evaluated), parameters, memory, images + evaluated)
+    return Cost(parameters, memory, images + evaluated, per_image * (3 * images + evaluated))
 
 
-def step_sum(config: ImageConfig) -> int:
-    """Sampler steps under both step rules."""
-    return config.sde_steps + max(1, round(config.T * config.sde_steps))
+def experiment(command: str, sweeps: dict[str, list[ImageConfig]]) -> Experiment:
+    """The image study on one data set's sweeps."""
+    return Experiment(command, sweeps, ImageBound, ImageConfig.check, run_image, cost)

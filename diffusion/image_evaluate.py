@@ -58,13 +58,24 @@ class ImageEvaluation:
             for variant in ("published", "exact"):
                 score_norm = float(getattr(norm, variant))
                 bound = Bound(
-                    term1=term1, term1_se=term1_se, term2=second,
+                    term1=term1,
+                    term1_se=term1_se,
+                    term2=second,
                     term3=term3(score_norm, self.config.T, len(self.train), steps, self.schedule),
                     score_loss_nats=float(getattr(losses, variant)),
-                    score_loss_se=float(getattr(losses, f"{variant}_se")), R=self.config.R,
+                    score_loss_se=float(getattr(losses, f"{variant}_se")),
+                    R=self.config.R,
                 )
-                rows.append(ImageBound(**shared, **bound.columns(), variant=variant, score_norm=score_norm,
-                                       sde_steps=steps, step_rule=rule))
+                rows.append(
+                    ImageBound(
+                        **shared,
+                        **bound.columns(),
+                        variant=variant,
+                        score_norm=score_norm,
+                        sde_steps=steps,
+                        step_rule=rule,
+                    )
+                )
         return rows, self._pictures(samples)
 
     def sample(self, score: ImageScore, steps: int) -> tuple[Tensor, ScoreNorm]:
@@ -74,7 +85,12 @@ class ImageEvaluation:
         noise = StepNoise([self.config.seed], "sampler", shape, self.device)
         norm = ScoreNorm(1)
         samples = reverse_sde(
-            score, self.schedule, x_T, self.config.T, steps, lambda step: noise(step)[0],
+            score,
+            self.schedule,
+            x_T,
+            self.config.T,
+            steps,
+            lambda step: noise(step)[0],
             observe=lambda s, t: norm.observe(s[None], t[None]),
         )
         return samples, norm
@@ -109,8 +125,15 @@ class ImageEvaluation:
 
     def _settings(self, epoch: int) -> dict[str, object]:
         return {
-            "dataset": self.config.dataset, "model": "unet", "seed": self.config.seed, "split": self.config.split,
-            "m": len(self.train), "d": self.train.d, "T": self.config.T, "epoch": epoch, "t_eps": self.config.t_eps,
+            "dataset": self.config.dataset,
+            "model": "unet",
+            "seed": self.config.seed,
+            "split": self.config.split,
+            "m": len(self.train),
+            "d": self.train.d,
+            "T": self.config.T,
+            "epoch": epoch,
+            "t_eps": self.config.t_eps,
         }
 
     def _likelihoods(self, score: ImageScore) -> dict[str, float | int]:
@@ -123,9 +146,13 @@ class ImageEvaluation:
             self.train.images.cpu(), self.test.images.cpu(), self.train.levels
         )
         return {
-            "bpd_ode": ode, "bpd_ode_se": ode_se, "ode_evaluations": solved.evaluations,
-            "bpd_elbo": lower, "bpd_elbo_se": lower_se,
-            "bpd_histogram": histogram, "bpd_histogram_se": histogram_se,
+            "bpd_ode": ode,
+            "bpd_ode_se": ode_se,
+            "ode_evaluations": solved.evaluations,
+            "bpd_elbo": lower,
+            "bpd_elbo_se": lower_se,
+            "bpd_histogram": histogram,
+            "bpd_histogram_se": histogram_se,
         }
 
     def _exact_terms(self) -> tuple[float, float, float]:
@@ -133,7 +160,11 @@ class ImageEvaluation:
         outer = self.config.mi_outer if self.config.mi_outer < len(self.train) else None
         draws = 2 if outer else 2 * math.ceil(max(2, 500 // len(self.train)) / 2)
         information = mutual_information(
-            self.x0, float(level.alpha), float(level.sigma), outer=outer, draws=draws,
+            self.x0,
+            float(level.alpha),
+            float(level.sigma),
+            outer=outer,
+            draws=draws,
             seed_or_generator=self.config.seed,
         )
         second = float(term2(self.x0.flatten(1), level.alpha))
@@ -141,9 +172,14 @@ class ImageEvaluation:
 
     def _losses(self, score: ImageScore) -> ScoreLosses:
         return score_losses(
-            lambda x, t: score(x[0], t[0])[None], self.x0[None], self.schedule,
-            torch.tensor([self.config.T], device=self.device), [self.config.seed], t_eps=self.config.t_eps,
-            draws=self.config.score_draws, replicates=self.config.score_replicates,
+            lambda x, t: score(x[0], t[0])[None],
+            self.x0[None],
+            self.schedule,
+            torch.tensor([self.config.T], device=self.device),
+            [self.config.seed],
+            t_eps=self.config.t_eps,
+            draws=self.config.score_draws,
+            replicates=self.config.score_replicates,
             score_batch=self.config.eval_batch,
         )
 

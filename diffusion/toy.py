@@ -12,11 +12,11 @@ from torch import Tensor
 from common.ensemble import EnsembleMLP
 from common.epochs import NoisedEpochs
 from common.errors import run_main
-from common.results import ToyBound, is_written, write, write_arrays
-from common.runs import Run, begin, pick_device
+from common.results import ToyBound, write, write_arrays
+from common.runs import Run, pick_device
 from common.schedules import VP
 from common.seeds import generator
-from common.sweep import estimated_cost, run_sweep
+from common.sweep import Cost, Experiment, run_sweep
 from common.toy import make
 from common.training import Training, train
 from diffusion.toy_config import SWEEPS, ToyConfig
@@ -25,15 +25,12 @@ from diffusion.toy_evaluate import ToyEvaluation
 
 def main() -> None:
     """Run the sweep of the preset."""
-    run_main(lambda: run_sweep(SWEEPS, "python -m diffusion.toy", run_toy))
+    run_main(lambda: run_sweep(EXPERIMENT))
 
 
 def run_toy(preset: str, config: ToyConfig) -> None:
     """One run: config, data, model, loop, results."""
-    config.check()
     run = Run("diffusion", "toy", preset, config)
-    if not begin(run, is_written(config.results_dir, ToyBound, run.id), _cost(config)):
-        return
     with run.open():
         device = pick_device(config.device)
         members = [(T, seed) for T in config.T for seed in config.seeds]
@@ -81,15 +78,18 @@ def _as_dicts(rows: list[ToyBound]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(row) for row in rows]
 
 
-def _cost(config: ToyConfig) -> str:
+def cost(config: ToyConfig) -> Cost:
+    """Expected cost of one run: training, and per evaluation two samplers and one ODE solution."""
     k, h = len(config.T) * len(config.seeds), config.hidden
     parameters = k * (3 * h + 2 * h * h + 2 * h + 3 * h + 2)
-    evaluations = float(k) * config.epochs * config.m
-    sampled = k * config.test_points * (2.0 * config.sde_steps + 600)
+    trained = float(k) * config.epochs * config.m
     checks = config.epochs // config.evaluate_every if config.evaluate_every else 1
-    flops = 2 * parameters / k * (3 * evaluations + checks * sampled)
+    evaluated = checks * k * config.test_points * (2.0 * config.sde_steps + 600)
     memory = 16 * parameters + 4.0 * k * max(min(config.batch, config.m), config.test_points) * h * 12
-    return estimated_cost(flops, parameters, memory, evaluations + checks * sampled)
+    return Cost(parameters, memory, trained + evaluated, 2 * parameters / k * (3 * trained + evaluated))
+
+
+EXPERIMENT = Experiment("python -m diffusion.toy", SWEEPS, ToyBound, ToyConfig.check, run_toy, cost)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Settings of the 2-D study: how the bound and the test KL depend on the diffusion time T and the sample size m."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from common.config import RunConfig
 from common.errors import UserError, choose
+from common.schedules import VP
 from common.toy import TOYS
 
 PAPER_T = tuple(round(0.2 * k, 1) for k in range(1, 11))
@@ -59,11 +61,12 @@ class ToyConfig(RunConfig):
             if getattr(self, name) < least:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} must be at least {least}, not {getattr(self, name)}")
-        for name in ("lr", "R", "ode_tolerance", "beta_min"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')} must be positive, not {getattr(self, name)}")
-        if not self.T or not self.seeds or min(self.T) <= self.t_eps or self.t_eps <= 0:
-            raise UserError("--T and --seeds need at least one value each, and every T must exceed --t-eps > 0")
+        for name in ("lr", "R", "ode_tolerance", "t_eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} must be positive and finite, not {getattr(self, name)}")
+        VP(self.beta_min, self.beta_max)  # refuses a beta that is negative or falls
+        if not self.T or not self.seeds or not all(self.t_eps < T < math.inf for T in self.T):
+            raise UserError("--T and --seeds need at least one value each, and every T must be finite and exceed --t-eps")
         if len(set(self.T)) < len(self.T) or len(set(self.seeds)) < len(self.seeds):
             raise UserError("--T and --seeds must not name a value twice")
         if self.evaluate_every < 0 or (self.evaluate_every and self.epochs % self.evaluate_every):

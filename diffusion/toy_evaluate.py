@@ -96,7 +96,12 @@ class ToyEvaluation:
             part = ScoreNorm(len(chunk))
             parts.append(
                 reverse_sde(
-                    chosen, self.schedule, x_T.to(self.data), self.times[chunk][:, None], steps, noise,
+                    chosen,
+                    self.schedule,
+                    x_T.to(self.data),
+                    self.times[chunk][:, None],
+                    steps,
+                    noise,
                     observe=part.observe,
                 )
             )
@@ -122,7 +127,10 @@ class ToyEvaluation:
         chosen = PlugInScore(model.select(group), self.schedule)
         points = self.test_points()[group]
         solved = ode_log_likelihood(
-            chosen.with_divergence, self.schedule, points.to(self.data), self.times[group][:, None],
+            chosen.with_divergence,
+            self.schedule,
+            points.to(self.data),
+            self.times[group][:, None],
             tolerance=self.config.ode_tolerance,
         )
         return self.law.log_prob(points) - solved.log_p.cpu().double()
@@ -133,9 +141,7 @@ class ToyEvaluation:
             chosen = PlugInScore(model.select(group), self.schedule)
             seeds = [self.seeds[i] for i in group]
             parts.append(
-                score_losses(
-                    chosen, self.data[group], self.schedule, self.times[group], seeds, t_eps=self.config.t_eps
-                )
+                score_losses(chosen, self.data[group], self.schedule, self.times[group], seeds, t_eps=self.config.t_eps)
             )
         fields = ("published", "published_se", "exact", "exact_se")
         return ScoreLosses(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
@@ -145,8 +151,12 @@ class ToyEvaluation:
             level = self.schedule.at(self.times.double())
             parts = [
                 mutual_information_batch(
-                    self.data[group], level.alpha[group], level.sigma[group], self.config.mi_draws,
-                    [self.seeds[i] for i in group], "term1",
+                    self.data[group],
+                    level.alpha[group],
+                    level.sigma[group],
+                    self.config.mi_draws,
+                    [self.seeds[i] for i in group],
+                    "term1",
                 )
                 for group in self._chunks(range(len(self.members)))
             ]
@@ -155,8 +165,15 @@ class ToyEvaluation:
         return self._information
 
     def _rows_of_group(
-        self, epoch: int, rule: str, steps: int, group: list[int], drawn: tuple[Tensor, ScoreNorm],
-        losses: ScoreLosses, kl: Tensor, kl_se: Tensor,
+        self,
+        epoch: int,
+        rule: str,
+        steps: int,
+        group: list[int],
+        drawn: tuple[Tensor, ScoreNorm],
+        losses: ScoreLosses,
+        kl: Tensor,
+        kl_se: Tensor,
     ) -> list[ToyBound]:
         samples, norm = drawn
         term1, term1_se = self._term1()
@@ -167,19 +184,31 @@ class ToyEvaluation:
             truth = self.test_points()[i]
             again = self.law.sample(len(truth), generator(seed, "kde_floor"))
             shared = {
-                "dataset": self.config.dataset, "model": "mlp", "seed": seed, "m": self.config.m, "d": 2, "T": T,
-                "epoch": epoch, "sde_steps": steps, "step_rule": rule, "t_eps": self.config.t_eps,
-                "kl_test_nats": float(kl[i]), "kl_test_se": float(kl_se[i]),
+                "dataset": self.config.dataset,
+                "model": "mlp",
+                "seed": seed,
+                "m": self.config.m,
+                "d": 2,
+                "T": T,
+                "epoch": epoch,
+                "sde_steps": steps,
+                "step_rule": rule,
+                "t_eps": self.config.t_eps,
+                "kl_test_nats": float(kl[i]),
+                "kl_test_se": float(kl_se[i]),
                 "kl_kde_nats": kl_kde(truth, samples[place], KDE_BANDWIDTH),
                 "kl_kde_floor_nats": kl_kde(truth, again, KDE_BANDWIDTH),
             }
             for variant in ("published", "exact"):
                 score_norm = float(getattr(norm, variant)[place])
                 bound = Bound(
-                    term1=float(term1[i]), term1_se=float(term1_se[i]), term2=float(second[i]),
+                    term1=float(term1[i]),
+                    term1_se=float(term1_se[i]),
+                    term2=float(second[i]),
                     term3=term3(score_norm, T, self.config.m, steps, self.schedule),
                     score_loss_nats=float(getattr(losses, variant)[i]),
-                    score_loss_se=float(getattr(losses, f"{variant}_se")[i]), R=self.config.R,
+                    score_loss_se=float(getattr(losses, f"{variant}_se")[i]),
+                    R=self.config.R,
                 )
                 rows.append(ToyBound(**shared, **bound.columns(), variant=variant, score_norm=score_norm))
         return rows

@@ -113,7 +113,8 @@ def samples_T(results: Path, dataset: str) -> Figure:
     chosen, source = arrays.pictures_by_T(results, dataset)
     splits = [split for split in parts.SPLITS if split in chosen.train]
     times = sorted({T for _, T in chosen.samples})
-    fig = style.figure(style.PAGE, 0.3 + len(splits) * (0.25 + 0.92 * style.PAGE / (len(times) + 1)))
+    width = min(style.PAGE, max(style.COLUMN, 1.2 * (len(times) + 1)))
+    fig = style.figure(width, 0.3 + len(splits) * (0.25 + 0.92 * width / (len(times) + 1)))
     grid = fig.subplots(len(splits), len(times) + 1, squeeze=False)
     for line, split in zip(grid, splits, strict=True):
         shown = [chosen.train[split], *[chosen.samples.get((split, T)) for T in times]]
@@ -157,7 +158,7 @@ def _draw_terms(axes: Axes, rows: pd.DataFrame) -> None:
         summary.loc[summary["mean"] <= 0, "mean"] = np.nan
         if summary["mean"].notna().any():
             style.curve(axes, summary, look, label, floor=0.1 * float(summary["mean"].min()))
-    axes.set_yscale("log")
+    style.log_y(axes)
 
 
 def _mosaic(images: np.ndarray, side: int = 4) -> np.ndarray:
@@ -173,7 +174,8 @@ def _mosaic(images: np.ndarray, side: int = 4) -> np.ndarray:
 
 def how_to_run(dataset: str) -> str:
     """The command that makes this data set's rows and pictures."""
-    return f"sh diffusion/run_images.sh --dataset {dataset}"
+    launcher = "mnist" if dataset == "fashion-mnist" else dataset
+    return f"sh diffusion/run_{launcher}.sh" + (f" --dataset {dataset}" if launcher != dataset else "")
 
 
 def image_figures(dataset: str) -> list[Product]:

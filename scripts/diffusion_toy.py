@@ -54,6 +54,7 @@ def bound_T(results: Path) -> Figure:
         )
     left.set(xlabel="diffusion time T", ylabel="bound (nats)")
     style.ticks_at(left, rows["T"].unique())
+    right.yaxis.set_major_formatter(style.PLAIN)
     right.set_ylabel("test KL (nats)")
     right.set_ylim(bottom=min(0.0, right.get_ylim()[0]))
     style.color_axis(left, "left", bound.color)
@@ -75,13 +76,9 @@ def bound_m(results: Path) -> Figure:
         _draw_slope(left, summary, look, f"bound, {variant}")
     kl = select.over_seeds(select.only(rows, variant="published"), "m", "kl_test_nats", "kl_test_se")
     _draw_slope(right, kl, style.LOOKS[1], "test KL, exact")
-    hidden = kl.loc[kl["mean"] <= 0, "x"]
-    if len(hidden):
-        where = ", ".join(f"{m:,g}" for m in hidden)
-        right.text(0.02, 0.02, f"not shown (mean at or below 0): m = {where}", transform=right.transAxes, fontsize=6)
     for axes, label in ((left, "bound (nats)"), (right, "test KL (nats)")):
         axes.set(xlabel="training examples m", ylabel=label)
-        axes.set_yscale("log")
+        style.log_y(axes)
         style.log_ticks(axes, sorted(rows["m"].unique()))
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
@@ -126,7 +123,7 @@ def samples_T(results: Path) -> Figure:
     chosen, source = arrays.clouds_by_T(results)
     columns = min(5, len(chosen.samples))
     rows = -(-len(chosen.samples) // columns)
-    fig = style.figure(style.PAGE, 1.45 * rows + 0.5)
+    fig = style.figure(max(style.COLUMN, 1.4 * columns), 1.45 * rows + 0.5)
     panels = np.atleast_1d(fig.subplots(rows, columns, sharex=True, sharey=True)).ravel()
     half = 1.25 * float(np.abs(chosen.test).max())
     for axes, (T, points) in zip(panels, chosen.samples.items(), strict=False):
@@ -138,8 +135,8 @@ def samples_T(results: Path) -> Figure:
             axes.text(0.03, 0.03, f"{outside:.1%} outside", transform=axes.transAxes, fontsize=5.5)
     for axes in panels[len(chosen.samples) :]:
         axes.set_visible(False)
-    text = f"samples (red) against T over test points (grey), m = {chosen.m:,}, seed {chosen.seed}"
-    style.title(fig, text, [], source)
+    text = f"samples against T, m = {chosen.m:,}, seed {chosen.seed}"
+    style.title(fig, text, ["red: samples; grey: test points of the true law"], source)
     return fig
 
 
@@ -151,6 +148,10 @@ def _draw_kl(axes: Axes, rows: pd.DataFrame, x: str, look: style.Look, label: st
 
 def _draw_slope(axes: Axes, summary: pd.DataFrame, look: style.Look, name: str) -> None:
     positive = summary[summary["mean"] > 0]
+    hidden = summary.loc[summary["mean"] <= 0, "x"]
+    if len(hidden):
+        text = f"{name}: not shown (mean at or below 0) at m = {', '.join(f'{m:,g}' for m in hidden)}"
+        axes.text(0.02, 0.02 + 0.06 * len(axes.texts), text, transform=axes.transAxes, fontsize=6)
     if positive.empty:
         return
     if len(positive) == 1:

@@ -1,8 +1,8 @@
 # Figures, summary tables and the report as files that make knows: only what changed is drawn, by one python process.
 #
 # The Makefile that includes this gives PY (python), RESULTS (results folder) and, if wanted, PAPER (one folder only).
-# Each product's file depends on the CSVs or arrays that it shows (the user's and the reference's), on a file with
-# their number (so that a deleted one counts as a change) and on its scripts. Its rule only queues its name; `analysis` then
+# Each product's file depends on the CSVs or arrays that it shows (the user's and the reference's), on their number
+# (so that a deleted one counts as a change) and on its scripts. Its rule only queues its name; `analysis` then
 # draws the queue. A product without rows leaves a note, `.NAME.skipped`, which stands for its file until rows come.
 # GNU make 3.81 or later.
 
@@ -37,11 +37,15 @@ figures_of_arrays = $(wildcard $(patsubst %.json,%.npz,$(shell \
 	  if [ -d $$root/$(1)/images ]; then grep -rl --include='*.json' '"experiment": "$(2)"' $$root/$(1)/images; fi; \
 	done)))
 
-# $(call figures_source,id,files): the prerequisite that stands for the set of files of one source.
+# $(call figures_source,id): one file, FIGURES_STATE/id.changed, that is younger than its products when a file of the source,
+# listed in FIGURES_IN_id, has changed. (Thousands of runs are prerequisites of it alone, not of every product.)
 define figures_source
-FIGURES_IN_$(1) := $(2)
+$(FIGURES_STATE)/$(1).changed: $$(FIGURES_IN_$(1)) $(FIGURES_STATE)/$(1).count
+	@touch $$@
+# An empty recipe: make shall not look through its built-in rules for a way to make every CSV.
+$$(FIGURES_IN_$(1)): ;
 $(FIGURES_STATE)/$(1).count: figures-force
-	@mkdir -p $(FIGURES_STATE); echo $(words $(2)) > $$@.$$$$PPID; if cmp -s $$@.$$$$PPID $$@; then rm $$@.$$$$PPID; else mv $$@.$$$$PPID $$@; fi
+	@mkdir -p $(FIGURES_STATE); echo $$(words $$(FIGURES_IN_$(1))) > $$@.$$$$PPID; if cmp -s $$@.$$$$PPID $$@; then rm $$@.$$$$PPID; else mv $$@.$$$$PPID $$@; fi
 endef
 
 # $(call figures_product,paper,name,folder/paper/name.suffix,source id,scripts)
@@ -49,7 +53,7 @@ define figures_product
 FIGURES_ALL += $(1)/$(2)
 FIGURES_NOTE_$(2) := $(dir $(RESULTS)/$(3)).$(2).skipped
 FIGURES_FILE_$(2) := $$(or $$(wildcard $$(FIGURES_NOTE_$(2))),$(RESULTS)/$(3))
-$$(FIGURES_FILE_$(2)): $$(FIGURES_IN_$(4)) $(FIGURES_STATE)/$(4).count $(5) $(FIGURES_SCRIPTS)
+$$(FIGURES_FILE_$(2)): $(FIGURES_STATE)/$(4).changed $(5) $(FIGURES_SCRIPTS)
 	@$$(if $$(FIGURES_DIRECT),$(PY) -m scripts.figures --results-dir $(RESULTS) $(2),mkdir -p $(FIGURES_STATE); rm -f $$(FIGURES_NOTE_$(2)); echo $(2) >> $$(FIGURES_QUEUE))
 endef
 
@@ -59,11 +63,12 @@ FIGURES_ALL :=
 FIGURES_SCRIPTS := scripts/style.py scripts/select.py
 FIGURES_PARTS := scripts/diffusion_parts.py
 
-$(eval $(call figures_source,toy,$(call figures_of_table,diffusion/toy_bound)))
-$(eval $(call figures_source,image,$(call figures_of_table,diffusion/image_bound)))
-$(eval $(call figures_source,calibration,$(call figures_of_table,calibration/estimators)))
-$(foreach set,toy $(FIGURES_DATASETS),\
-  $(eval $(call figures_source,arrays-$(set),$(call figures_of_arrays,diffusion,$(set)))))
+FIGURES_IN_toy := $(call figures_of_table,diffusion/toy_bound)
+FIGURES_IN_image := $(call figures_of_table,diffusion/image_bound)
+FIGURES_IN_calibration := $(call figures_of_table,calibration/estimators)
+$(foreach set,toy $(FIGURES_DATASETS),$(eval FIGURES_IN_arrays-$(set) := $$(call figures_of_arrays,diffusion,$(set))))
+$(foreach source,toy image calibration $(foreach set,toy $(FIGURES_DATASETS),arrays-$(set)),\
+  $(eval $(call figures_source,$(source))))
 
 $(foreach name,$(FIGURES_TOY),\
   $(eval $(call figures_product,diffusion,$(name),figures/diffusion/$(name).png,toy,scripts/diffusion_toy.py $(FIGURES_PARTS))))

@@ -13,7 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from common import atomic
 
@@ -22,6 +22,8 @@ COLUMN = 3.4
 PAGE = 7.0
 """Width of two text columns, inches."""
 GREY = "0.55"
+PLAIN = FuncFormatter(lambda value, _: f"{value:,.10g}")
+"""Tick labels without powers of ten: 20,000."""
 SOURCE_NOTE = {"yours": "", "reference": "reference data (this repository's own runs)"}
 
 
@@ -139,9 +141,20 @@ def log_if_wide(axes: Axes, values: np.ndarray, ratio: float = 30.0) -> None:
     """Make the y axis logarithmic when positive `values` span more than `ratio`."""
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() > 0 and finite.max() / finite.min() > ratio:
-        axes.set_yscale("log")
+        log_y(axes)
         return
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.yaxis.set_major_formatter(PLAIN)
+
+
+def log_y(axes: Axes) -> None:
+    """Make the y axis logarithmic, its ticks written out where it spans under three decades (call after drawing)."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    decades = np.log10(high / low)
+    if decades < 3:
+        axes.yaxis.set_major_locator(MaxNLocator(6) if decades < 0.5 else LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def save(fig: Figure, stem: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from typing import cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (the field's own name)
+import torch.nn.functional as F
 from torch import nn
 
 from common.networks.dropout import Dropout

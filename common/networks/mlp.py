@@ -1,5 +1,6 @@
 """The small multilayer perceptron of the 2-D studies, Swish between its layers."""
 
+import itertools
 import math
 
 import torch
@@ -15,7 +16,7 @@ def initial_layers(sizes: tuple[int, ...], seed: int) -> list[tuple[Tensor, Tens
     A function of `sizes` and `seed` only, so that a network in a batch starts where it would start alone.
     """
     layers = []
-    for index, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         draw = torch.rand(fan_in + 1, fan_out, generator=generator(seed, "init", index))
         layer = (2 * draw - 1) / math.sqrt(fan_in)
         layers.append((layer[:-1].clone(), layer[-1].clone()))

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def write(results: Path, row_type: type, run_id: str, rows: Sequence[Any], prove
     atomic.write_text(path.parent / f"{run_id}.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
     content = gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode()
     atomic.write_bytes(path, content)
+    table_path(results, declared.name, run_id, compressed=path.suffix != ".gz").unlink(missing_ok=True)
     return path
 
 
@@ -99,8 +101,9 @@ def refuse_mixture(frame: pd.DataFrame, columns: Iterable[str]) -> None:
 def _read_one(declared: Table, path: Path, wanted: list[str]) -> pd.DataFrame:
     meta_path = path.parent / (path.name.split(".csv")[0] + ".json")
     try:
-        version = json.loads(meta_path.read_text())["schema_version"]
-    except (OSError, ValueError, KeyError) as error:
+        meta = json.loads(meta_path.read_text())
+        version, rows = meta["schema_version"], meta["rows"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"'{path}' has no readable provenance '{meta_path.name}': delete the CSV and run its command again"
         ) from error
@@ -109,11 +112,33 @@ def _read_one(declared: Table, path: Path, wanted: list[str]) -> pd.DataFrame:
             f"'{path}' was written under version {version} of {declared.name}, this code reads version "
             f"{declared.version}: move the file away and run its command again"
         )
-    header = pd.read_csv(path, nrows=0).columns.tolist()
-    if header != declared.names():
-        raise UserError(f"'{path}' does not have the columns of {declared.name}: delete it and run its command again")
-    text_columns = {column.name: str for column in declared.columns if column.type is str}
-    return pd.read_csv(path, usecols=wanted, dtype={k: v for k, v in text_columns.items() if k in wanted})[wanted]
+    try:
+        header = pd.read_csv(path, nrows=0).columns.tolist()
+        if header != declared.names():
+            raise UserError(
+                f"'{path}' does not have the columns of {declared.name}: delete it and run its command again"
+            )
+        frame = _parse(declared, path, wanted)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(f"'{path}' is damaged ({error}): delete it and run its command again") from error
+    if len(frame) != rows:
+        raise UserError(
+            f"'{path}' is damaged ({len(frame)} rows, its provenance says {rows}): delete it and run its command again"
+        )
+    return frame
+
+
+def _parse(declared: Table, path: Path, wanted: list[str]) -> pd.DataFrame:
+    types = {column.name: column.type for column in declared.columns if column.type in (str, float)}
+    frame = pd.read_csv(
+        path,
+        usecols=wanted,
+        dtype={name: kind for name, kind in types.items() if name in wanted},
+        float_precision="round_trip",  # pandas' own parser is off by one bit now and then
+        keep_default_na=False,  # "None" and "NA" are words of ours; only an empty cell is empty
+        na_values=[""],
+    )
+    return frame[wanted]
 
 
 def _to_csv(declared: Table, rows: Sequence[Any]) -> str:

@@ -1,0 +1,79 @@
+# Every command of the lab. `make reproduce` and `make test` each work first thing on a machine with Python and make.
+
+PRESET ?= quick
+DATA_DIR ?= data
+RESULTS ?= results
+PYTHON ?= python3
+PAPERS := vae diffusion itdiffusion infodiffusion scoregen
+PAPER ?=
+VENV := .venv
+PY ?= $(VENV)/bin/python
+# make CONSTRAINTS= installs the newest versions that requirements.txt allows (another CUDA build of torch, say).
+CONSTRAINTS ?= constraints.txt
+PINNED := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+# With a python of your own (PY=...) nothing is installed: figures need numpy, pandas, scipy, matplotlib, seaborn, jinja2.
+READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/.runs)
+export DATA_DIR PY
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev reproduce experiments test test-all check lint verify calibrate bench reference tables clean
+
+help: ## what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo "  PAPER=<folder> restricts reproduce, analysis, verify and bench; PRESET=smoke|quick|paper; DATA_DIR=<folder>"
+
+# ---- setting up: .venv with the tested versions (constraints.txt); done again only when the lists change
+
+setup: $(READY) ## make .venv and install what running needs
+setup-dev: $(VENV)/.develops
+
+$(VENV)/.runs: requirements.txt $(CONSTRAINTS)
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing requirements.txt into $(VENV) (some minutes the first time) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt $(PINNED)
+	@touch $@
+
+$(VENV)/.develops: requirements-dev.txt $(VENV)/.runs
+	@echo "installing requirements-dev.txt into $(VENV) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt $(PINNED)
+	@touch $@
+
+# ---- experiments: every launcher skips what is finished, so this may be stopped and started again
+
+reproduce: setup ## run everything at PRESET, then figures and report
+	@PRESET=$(PRESET) PAPER=$(PAPER) RESULTS=$(RESULTS) MAKE="$(MAKE)" sh scripts/reproduce.sh
+
+include scripts/figures.mk
+analysis report: | $(READY)
+
+verify: setup ## set your results beside results/reference
+	@$(PY) -m scripts.verify --results-dir $(RESULTS) $(if $(PAPER),--paper $(PAPER))
+
+reference: setup ## (for maintainers) make your results the reference
+	@$(PY) -m scripts.make_reference --results-dir $(RESULTS) $(if $(PAPER),--paper $(PAPER))
+
+calibrate: setup ## every estimator on laws with known answers
+	@$(PY) -m benchmarks.calibrate --results-dir $(RESULTS)
+
+bench: setup ## speed beside plain references of the published algorithms
+	@$(PY) -m benchmarks.run --results-dir $(RESULTS) $(if $(PAPER),--paper $(PAPER))
+
+tables: setup ## write results/README.md from the declared tables
+	@$(PY) -m common.results --results-dir $(RESULTS)
+
+# ---- development
+
+test: setup-dev ## the tests
+	@$(PY) -m pytest
+
+test-all: setup-dev ## the tests, the slow ones too
+	@$(PY) -m pytest -m "slow or not slow"
+
+lint: setup-dev
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(VENV)/bin/lint-imports
+
+check: lint test ## lint, types, import contract, tests
+
+clean: ## remove runs, your results and .venv (the reference stays)
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find $(RESULTS) -mindepth 1 -maxdepth 1 ! -name reference ! -name README.md -exec rm -rf {} +

@@ -1,0 +1,36 @@
+"""`python -m scripts.make_reference`: copy your results into results/reference, for maintainers.
+
+Runs that the reference holds already are replaced where their id is the same; others stay.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from common.results import TABLES, files
+
+
+def main() -> None:
+    """Copy the tables and arrays of one paper, or of all."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.make_reference", description=__doc__)
+    parser.add_argument("--results-dir", type=Path, default=Path("results"))
+    parser.add_argument("--paper", default="", help="one folder only")
+    arguments = parser.parse_args()
+    copied = [path for name in TABLES if name.startswith(arguments.paper) for path in files(arguments.results_dir, name)]
+    papers = sorted({path.parent.parent for path in copied})
+    copied += [path for paper in papers for path in sorted((paper / "images").glob("*.npz"))]
+    for path in copied:
+        _copy(path, arguments.results_dir)
+    print(f"copied {len(copied)} files to '{arguments.results_dir / 'reference'}'")
+
+
+def _copy(path: Path, results: Path) -> None:
+    target = results / "reference" / path.relative_to(results)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    provenance = path.with_name(path.name.split(".")[0] + ".json")
+    for source in (provenance, path):
+        shutil.copyfile(source, target.with_name(source.name))
+
+
+if __name__ == "__main__":
+    main()
