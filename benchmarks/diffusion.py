@@ -1,5 +1,6 @@
 """Rows of the speed table that belong to the diffusion paper: training sweeps, their growth, and the bound."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from common.epochs import NoisedEpochs
 from common.samplers import StepNoise, reverse_sde
 from common.schedules import VP
 from common.seeds import generator
-from common.toy import make
 from diffusion.bound import Bound, ScoreNorm, score_losses, term2, term3
 from diffusion.toy import dsm_loss, training_data
 from diffusion.toy_config import PAPER_T, SEEDS, ToyConfig
@@ -24,7 +24,7 @@ from diffusion.toy_evaluate import PlugInScore
 
 SCHEDULE = VP(plain.BETA_MIN, plain.BETA_MAX)
 SIZES = (3, 128, 128, 128, 2)
-PARAMETERS = sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(SIZES[:-1], SIZES[1:], strict=True))
+PARAMETERS = sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(SIZES))
 BATCH = 256
 T_EPS = ToyConfig.t_eps
 R = ToyConfig.R

@@ -47,8 +47,10 @@ def epochs(x0: Tensor, T: float, count: int, batch: int, source: torch.Generator
     """Batches of `count` passes over x0 (m, d) in random order, with t ~ U(0, T) and eps ~ N(0, I)."""
     for _ in range(count):
         for index in torch.randperm(len(x0), generator=source).split(batch):
-            yield x0[index], T * torch.rand(len(index), generator=source), torch.randn(
-                len(index), x0.shape[1], generator=source
+            yield (
+                x0[index],
+                T * torch.rand(len(index), generator=source),
+                torch.randn(len(index), x0.shape[1], generator=source),
             )
 
 

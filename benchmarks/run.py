@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 
 from benchmarks import speed_table
 from benchmarks.commands import Parser, provenance
@@ -56,7 +57,7 @@ def measure(rows: dict[str, str], repeats: int, results: Path) -> None:
     print("\n" + "\n".join(notes) + f"\nwritten to {path}")
 
 
-def _module(paper: str):
+def _module(paper: str) -> ModuleType:
     return importlib.import_module(f"benchmarks.{paper}")
 
 

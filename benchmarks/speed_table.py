@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from common import atomic
 from common.errors import UserError
 from common.results import Speed, table_of
@@ -56,15 +54,16 @@ def write(results: Path, rows: Sequence[Speed], provenance: dict[str, Any]) -> P
 
 
 def _kept(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Rows and their provenance, by name, as they stand in the file."""
+    """Rows (as text) and their provenance, by name, as they stand in the file."""
     if not path.exists():
         return {}, {}
     try:
-        frame = pd.read_csv(path, dtype={"name": str, "setting": str, "unit": str}, float_precision="round_trip")
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            records = {record["name"]: record for record in reader}
         origins = json.loads(path.with_suffix(".json").read_text())["rows"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"'{path}' or its provenance is damaged: delete both and run the benchmarks again") from error
-    if frame.columns.tolist() != table_of(Speed).names():
+    if reader.fieldnames != table_of(Speed).names():
         raise UserError(f"'{path}' has other columns than this version writes: delete it and run the benchmarks again")
-    records = {record["name"]: record for record in frame.to_dict("records")}
     return records, {name: origins.get(name) for name in records}

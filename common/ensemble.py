@@ -73,7 +73,7 @@ class EnsembleMLP(nn.Module):
         """A new batch of the named members, with copies of their present weights."""
         chosen = EnsembleMLP(self.sizes, [0] * len(members))
         index = torch.as_tensor(list(members), device=self.weights[0].device)
-        chosen.to(self.weights[0].device)
+        chosen.to(self.weights[0])  # its device and type
         with torch.no_grad():
             for ours, theirs in zip(chosen.parameters(), self.parameters(), strict=True):
                 ours.copy_(theirs[index])
@@ -81,7 +81,7 @@ class EnsembleMLP(nn.Module):
 
     def member(self, index: int) -> MLP:
         """Member `index` as a plain MLP with copies of its present weights."""
-        alone = MLP(self.sizes, 0).to(self.weights[0].device)
+        alone = MLP(self.sizes, 0).to(self.weights[0])
         with torch.no_grad():
             for ours, theirs in zip(alone.parameters(), self.parameters(), strict=True):
                 ours.copy_(theirs[index].reshape(ours.shape))

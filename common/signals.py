@@ -1,12 +1,29 @@
 """Stop signals: finish the step, checkpoint, exit with code 75, so that a preempted job goes on where it was."""
 
+import contextlib
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 from common.errors import InterruptedRunError
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+
+
+@contextlib.contextmanager
+def stops_raise() -> Iterator[None]:
+    """Turn stop signals into `InterruptedRunError` at once, for the work before and after a training loop."""
+
+    def raise_at_once(number: int, frame: FrameType | None) -> None:
+        raise InterruptedRunError(f"stopped by {signal.Signals(number).name}; the same command goes on")
+
+    before = {number: signal.signal(number, raise_at_once) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopWatch:

@@ -13,6 +13,7 @@ from common.config import RunConfig, describe, identity, parse, run_id
 from common.errors import UserError
 from common.results import is_written
 from common.runs import pick_device, set_threads
+from common.signals import stops_raise
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
     if parsed.dry_run:
         sys.stdout.write(_dry_run(experiment, configs))
         return
-    for config in configs:
-        if is_written(config.results_dir, experiment.row_type, run_id(config)) and not config.force:
-            sys.stderr.write(f"{experiment.command} {run_id(config)}: finished already (--force runs it again)\n")
-        else:
-            experiment.run(preset, config)
+    with stops_raise():
+        for config in configs:
+            if is_written(config.results_dir, experiment.row_type, run_id(config)) and not config.force:
+                sys.stderr.write(f"{experiment.command} {run_id(config)}: finished already (--force runs it again)\n")
+            else:
+                experiment.run(preset, config)
 
 
 def distinct(configs: Sequence[RunConfig]) -> list[Any]:

@@ -111,6 +111,11 @@ class ImageConfig(RunConfig):
         """Which of the paper's two image experiments this is."""
         return "few_shot" if self.m else "full"
 
+    @property
+    def model_name(self) -> str:
+        """What the tables call the model: networks that differ in it are never averaged."""
+        return f"unet[{self.network},{self.parametrization},{self.time_sampler}]"
+
     def unet(self) -> UNetConfig:
         """The U-Net's size."""
         return NETWORKS[self.network](dropout=self.dropout)

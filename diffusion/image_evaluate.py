@@ -126,7 +126,7 @@ class ImageEvaluation:
     def _settings(self, epoch: int) -> dict[str, object]:
         return {
             "dataset": self.config.dataset,
-            "model": "unet",
+            "model": self.config.model_name,
             "seed": self.config.seed,
             "split": self.config.split,
             "m": len(self.train),

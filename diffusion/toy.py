@@ -56,7 +56,7 @@ def run_toy(preset: str, config: ToyConfig) -> None:
         rows = [ToyBound(**row) for row in train(run, training)]
 
         provenance = run.provenance()
-        write_arrays(config.results_dir, "diffusion", run.id, evaluation.pictures(model), provenance)
+        write_arrays(config.results_dir, "diffusion", run.id, evaluation.pictures(model, config.epochs), provenance)
         path = write(config.results_dir, ToyBound, run.id, rows, provenance)
         run.say(f"m = {config.m}: {len(rows)} rows in {path} after {run.seconds:.0f} s")
 

@@ -66,7 +66,7 @@ class ToyConfig(RunConfig):
                 raise UserError(f"--{name.replace('_', '-')} must be positive and finite, not {getattr(self, name)}")
         VP(self.beta_min, self.beta_max)  # refuses a beta that is negative or falls
         if not self.T or not self.seeds or not all(self.t_eps < T < math.inf for T in self.T):
-            raise UserError("--T and --seeds need at least one value each, and every T must be finite and exceed --t-eps")
+            raise UserError("--T and --seeds need at least one value each, and every T must exceed --t-eps")
         if len(set(self.T)) < len(self.T) or len(set(self.seeds)) < len(self.seeds):
             raise UserError("--T and --seeds must not name a value twice")
         if self.evaluate_every < 0 or (self.evaluate_every and self.epochs % self.evaluate_every):

@@ -54,6 +54,7 @@ class ToyEvaluation:
         self.times = torch.tensor([T for T, _ in members], device=data.device)
         self.law = make(config.dataset)
         self._test: Tensor | None = None
+        self._samples: Tensor | None = None
         self._information: tuple[Tensor, Tensor] | None = None
 
     def rows(self, model: EnsembleMLP, epoch: int) -> list[ToyBound]:
@@ -62,12 +63,14 @@ class ToyEvaluation:
         losses = self._losses(model)
         kl, kl_se = self.test_kl(model)
         rows = []
+        self._samples = torch.empty(len(self.members), self.config.test_points, 2)
         drawn: dict[tuple[int, ...], tuple[Tensor, ScoreNorm]] = {}
         for rule in STEP_RULES:
             for steps, group in self._groups(rule).items():
                 key = (steps, *group)
                 if key not in drawn:  # at T = 1 the two rules are one
                     drawn[key] = self.sample(score, group, steps)
+                self._samples[group] = drawn[key][0]
                 rows += self._rows_of_group(epoch, rule, steps, group, drawn[key], losses, kl, kl_se)
         return rows
 
@@ -109,14 +112,16 @@ class ToyEvaluation:
             norm.published[at], norm.exact[at] = part.published, part.exact
         return torch.cat(parts).cpu(), norm
 
-    def pictures(self, model: EnsembleMLP) -> dict[str, np.ndarray]:
-        """Samples of every network under the rule fixed_size, and test points of the first seed, for the figures."""
-        score = PlugInScore(model, self.schedule)
-        samples = torch.empty(len(self.members), self.config.test_points, 2)
-        for steps, group in self._groups("fixed_size").items():
-            samples[group] = self.sample(score, group, steps)[0]
+    def pictures(self, model: EnsembleMLP, epoch: int) -> dict[str, np.ndarray]:
+        """Samples of every network under the rule fixed_size, and test points of the first seed, for the figures.
+
+        The samples are those of the last evaluation; where a run was resumed behind it, they are drawn again.
+        """
+        if self._samples is None:
+            self.rows(model, epoch)
+        assert self._samples is not None  # rows() leaves those of its last step rule, fixed_size
         return {
-            "samples": samples.numpy().astype(np.float32),
+            "samples": self._samples.numpy().astype(np.float32),
             "T": np.array([T for T, _ in self.members]),
             "seed": np.array(self.seeds),
             "m": np.full(len(self.members), self.config.m),

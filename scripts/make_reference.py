@@ -9,6 +9,9 @@ from pathlib import Path
 
 from common.results import TABLES, files
 
+SHOWN = ("figures/diffusion/toy_bound_T.png",)
+"""Figures that the README shows, kept beside the tables that they are drawn from."""
+
 
 def main() -> None:
     """Copy the tables and arrays of one paper, or of all."""
@@ -16,11 +19,17 @@ def main() -> None:
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
     parser.add_argument("--paper", default="", help="one folder only")
     arguments = parser.parse_args()
-    copied = [path for name in TABLES if name.startswith(arguments.paper) for path in files(arguments.results_dir, name)]
+    names = [name for name in TABLES if name.startswith(arguments.paper)]
+    copied = [path for name in names for path in files(arguments.results_dir, name)]
     papers = sorted({path.parent.parent for path in copied})
     copied += [path for paper in papers for path in sorted((paper / "images").glob("*.npz"))]
     for path in copied:
         _copy(path, arguments.results_dir)
+    for figure in (arguments.results_dir / name for name in SHOWN):
+        if figure.exists():
+            target = arguments.results_dir / "reference" / "figures" / figure.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(figure, target)
     print(f"copied {len(copied)} files to '{arguments.results_dir / 'reference'}'")
 
 

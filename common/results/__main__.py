@@ -41,7 +41,9 @@ def main() -> None:
     arguments = parser.parse_args()
     path = arguments.results_dir / "README.md"
     if arguments.check:
-        sys.exit(0 if path.exists() and path.read_text() == render() else 1)
+        if not path.exists() or path.read_text() != render():
+            sys.exit(f"'{path}' is out of date: run `python -m common.results` and commit it")
+        return
     atomic.write_text(path, render())
 
 

@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from common.results.schema import TABLES, Table, check_row, table_of
 
 COMPRESS_ROWS = 50_000
 """Tables with more rows than this are written as .csv.gz."""
+
+# Older pandas read floats to within a bit unless told otherwise; newer ones are exact and want no option.
+_VERSION = tuple(int(part) for part in pd.__version__.split(".")[:2])
+EXACT_FLOATS = {"float_precision": "round_trip"} if _VERSION < (3, 1) else {}
 
 
 def write(results: Path, row_type: type, run_id: str, rows: Sequence[Any], provenance: dict[str, Any]) -> Path:
@@ -65,10 +69,12 @@ def read(results: Path, name: str, columns: Sequence[str] | None = None) -> pd.D
     """
     declared = TABLES[name]
     wanted = list(columns) if columns is not None else declared.names()
-    frames = [_read_one(declared, path, wanted) for path in files(results, name)]
+    # Small files are joined as text and parsed in batches: a sweep may have thousands of them.
+    bodies = ((path, _body(declared, path)) for path in files(results, name))
+    frames = [_parse_all(declared, batch, wanted) for batch in _batches(bodies)]
     if not frames:
         return pd.DataFrame(columns=wanted)
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
 
 
 def read_or_reference(results: Path, name: str, columns: Sequence[str] | None = None) -> tuple[pd.DataFrame, str]:
@@ -98,7 +104,25 @@ def refuse_mixture(frame: pd.DataFrame, columns: Iterable[str]) -> None:
             )
 
 
-def _read_one(declared: Table, path: Path, wanted: list[str]) -> pd.DataFrame:
+Bodies = list[tuple[Path, str]]
+
+
+def _batches(bodies: Iterable[tuple[Path, str]], characters: int = 1 << 24) -> Iterator[Bodies]:
+    """Lists of about `characters` of text, so that nothing holds all runs of a sweep as text at once."""
+    batch: Bodies = []
+    size = 0
+    for path, body in bodies:
+        batch.append((path, body))
+        size += len(body)
+        if size >= characters:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _body(declared: Table, path: Path) -> str:
+    """The rows of one CSV as text, after checking its schema version, its header and the number of rows."""
     meta_path = path.parent / (path.name.split(".csv")[0] + ".json")
     try:
         meta = json.loads(meta_path.read_text())
@@ -113,30 +137,42 @@ def _read_one(declared: Table, path: Path, wanted: list[str]) -> pd.DataFrame:
             f"{declared.version}: move the file away and run its command again"
         )
     try:
-        header = pd.read_csv(path, nrows=0).columns.tolist()
-        if header != declared.names():
-            raise UserError(
-                f"'{path}' does not have the columns of {declared.name}: delete it and run its command again"
-            )
-        frame = _parse(declared, path, wanted)
+        content = path.read_bytes()
+        header, _, body = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().partition("\n")
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"'{path}' is damaged ({error}): delete it and run its command again") from error
-    if len(frame) != rows:
+    if header.split(",") != declared.names():
+        raise UserError(f"'{path}' does not have the columns of {declared.name}: delete it and run its command again")
+    if body.count("\n") != rows:
         raise UserError(
-            f"'{path}' is damaged ({len(frame)} rows, its provenance says {rows}): delete it and run its command again"
+            f"'{path}' is damaged ({body.count(chr(10))} rows, its provenance says {rows}): delete it and run its "
+            "command again"
         )
-    return frame
+    return body
 
 
-def _parse(declared: Table, path: Path, wanted: list[str]) -> pd.DataFrame:
+def _parse_all(declared: Table, batch: Bodies, wanted: list[str]) -> pd.DataFrame:
+    try:
+        return _parse(declared, "".join(body for _, body in batch), wanted)
+    except ValueError:
+        for path, body in batch:  # to name the file that does not parse
+            try:
+                _parse(declared, body, wanted)
+            except ValueError as error:
+                raise UserError(f"'{path}' is damaged ({error}): delete it and run its command again") from error
+        raise
+
+
+def _parse(declared: Table, body: str, wanted: list[str]) -> pd.DataFrame:
     types = {column.name: column.type for column in declared.columns if column.type in (str, float)}
     frame = pd.read_csv(
-        path,
+        io.StringIO(body),
+        names=declared.names(),
         usecols=wanted,
         dtype={name: kind for name, kind in types.items() if name in wanted},
-        float_precision="round_trip",  # pandas' own parser is off by one bit now and then
         keep_default_na=False,  # "None" and "NA" are words of ours; only an empty cell is empty
         na_values=[""],
+        **EXACT_FLOATS,
     )
     return frame[wanted]
 

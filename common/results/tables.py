@@ -10,7 +10,7 @@ class BoundColumns:
     """The terms of the generalization bound and what it is compared with, shared by toy and image experiments."""
 
     dataset: str = schema.setting("data set")
-    model: str = schema.setting("network: mlp or unet")
+    model: str = schema.setting("network: mlp, or unet[size,parametrization,law of t in training]")
     seed: int = schema.setting("seed of data, initial weights, noise and evaluation")
     m: int = schema.setting("number of training examples", "examples")
     d: int = schema.setting("dimensions of one example")

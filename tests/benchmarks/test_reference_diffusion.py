@@ -1,0 +1,135 @@
+"""The plain reference and our own path give the same numbers from the same weights and the same noise."""
+
+import math
+
+import pytest
+import torch
+
+from benchmarks import diffusion as rows
+from benchmarks import reference_diffusion as plain
+from common.ensemble import EnsembleMLP
+from common.epochs import NoisedEpochs
+from common.samplers import reverse_sde
+from common.schedules import VP, expand
+from common.seeds import generator
+from diffusion.bound import ScoreNorm, term3
+from diffusion.toy import dsm_loss
+from diffusion.toy_evaluate import PlugInScore
+
+SCHEDULE = VP()
+
+
+def test_the_schedules_are_one():
+    t = torch.linspace(0.01, 2.0, 50, dtype=torch.float64)
+    level = SCHEDULE.at(t)
+    alpha, sigma = plain.marginal(t)
+    torch.testing.assert_close(alpha, level.alpha)
+    torch.testing.assert_close(sigma, level.sigma)
+    torch.testing.assert_close(plain.beta(t), level.g2)
+
+
+@pytest.mark.parametrize("m", [10, 40])
+def test_training_gives_the_same_weights_and_losses(m):
+    # Three networks of different T, eight steps of Adam in float64: equal up to rounding.
+    members = [(0.4, 0), (1.0, 1), (2.0, 1)]
+    seeds = [seed for _, seed in members]
+    data = torch.randn(3, m, 2, generator=generator(0, "data"), dtype=torch.float64)
+    model = EnsembleMLP(rows.SIZES, seeds).double()
+    alone = [rows.as_plain_network(model, i).double() for i in range(3)]
+    batches = NoisedEpochs(data, SCHEDULE, torch.tensor([T for T, _ in members]), seeds, rows.BATCH)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    steps, losses, injected = 8, [], [[], [], []]
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss = dsm_loss(model, batches, step)
+        loss.sum().backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        batch = batches(step)
+        for i in range(3):
+            injected[i].append((data[i], batch.t[i].double(), batch.eps[i].double()))
+    for i, network in enumerate(alone):
+        theirs = plain.train(network, injected[i])
+        torch.testing.assert_close(
+            torch.tensor(theirs, dtype=torch.float64), torch.stack(losses)[:, i], rtol=1e-9, atol=0
+        )
+        ours = rows.as_plain_network(model, i).double()
+        for a, b in zip(ours.parameters(), network.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-6)  # the fused Adam rounds its step size to float32
+
+
+def test_epochs_visit_every_point_once_at_times_below_T():
+    x0 = torch.arange(14.0).reshape(7, 2)
+    parts = list(plain.epochs(x0, 0.5, 2, 3, generator(0, "epochs")))
+    assert [len(t) for _, t, _ in parts] == [3, 3, 1] * 2
+    for epoch in (parts[:3], parts[3:]):
+        assert torch.equal(torch.cat([points for points, *_ in epoch]).sort(dim=0).values, x0)
+    assert all(float(t.min()) >= 0 and float(t.max()) < 0.5 for _, t, _ in parts)
+
+
+@pytest.fixture
+def trained():
+    torch.manual_seed(0)
+    sweep = rows.Sweep([(0.5, 0)], 60)
+    sweep.run(20)
+    return sweep
+
+
+def test_the_bound_agrees_term_by_term(trained):
+    T = 0.5
+    ours, ours_se = rows.our_bound(trained.model, trained.data, T, seed=3, steps=50)
+    network = rows.as_plain_network(trained.model)
+    theirs = plain.bound(network, trained.data[0], T, seed=4, draws=200, steps=50)
+    assert abs(ours.term2 - theirs.term2) < 1e-9
+    assert theirs.term1 < -0.1
+    assert abs(ours.term1 - theirs.term1) < 4 * math.hypot(ours.term1_se, theirs.se)
+    assert theirs.term3 == pytest.approx(term3(theirs.score_norm, T, 60, 50, SCHEDULE), rel=1e-5)
+    assert abs(ours.score_loss_nats - theirs.score_loss_nats) < 4 * math.hypot(ours.score_loss_se, theirs.se)
+    assert abs(ours.nats - theirs.nats) < 4 * math.hypot(ours_se, theirs.se)
+
+
+def test_the_samplers_take_the_same_path_from_the_same_noise(trained):
+    # One generator feeds the reference; its draws, recorded, feed ours.
+    T, steps, shape = 0.5, 40, (60, 2)
+    network = rows.as_plain_network(trained.model)
+    theirs, theirs_se = plain.sampler_score_norm(network, shape, T, steps, generator(5, "path"))
+    source = generator(5, "path")
+    start = torch.randn(shape, generator=source)[None]
+    noise = [torch.randn(shape, generator=source)[None] for _ in range(steps)]
+    norm, spread = ScoreNorm(1), rows.NormSpread()
+
+    def observe(s, t):
+        norm.observe(s, t)
+        spread.observe(s)
+
+    score = PlugInScore(trained.model, SCHEDULE)
+    reverse_sde(score, SCHEDULE, start, torch.tensor([[T]]), steps, noise.__getitem__, observe=observe)
+    assert float(norm.published) == pytest.approx(theirs, rel=1e-3)
+    assert spread.error == pytest.approx(theirs_se, rel=1e-2)
+
+
+def test_scores_and_losses_are_the_same_function(trained):
+    network = rows.as_plain_network(trained.model)
+    x0, t, eps = trained.data[0], torch.linspace(0.01, 0.5, 60), torch.randn(60, 2, generator=generator(6))
+    level = SCHEDULE.at(t)
+    x_t = expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps
+    ours = PlugInScore(trained.model, SCHEDULE)(x_t[None], t[None])[0]
+    torch.testing.assert_close(ours, plain.score(network, x_t, t), rtol=1e-4, atol=1e-5)
+    residual = level.sigma[:, None] * ours + eps
+    torch.testing.assert_close(
+        plain.denoising_losses(network, x0, t, eps), 0.5 * residual.square().sum(1), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_stated_standard_errors_are_those_of_repetition(trained):
+    # 30 repetitions know a standard deviation to 13%.
+    network = rows.as_plain_network(trained.model)
+    theirs = [plain.bound(network, trained.data[0], 0.5, seed, draws=20, steps=10) for seed in range(30)]
+    ours = [rows.our_bound(trained.model, trained.data, 0.5, seed, steps=10) for seed in range(30)]
+    for values, stated in (
+        ([b.nats for b in theirs], [b.se for b in theirs]),
+        ([b.nats for b, _ in ours], [se for _, se in ours]),
+    ):
+        spread = float(torch.tensor(values).std())
+        typical = float(torch.tensor(stated).square().mean().sqrt())
+        assert 0.6 < spread / typical < 1.5

@@ -1,0 +1,149 @@
+"""A sweep: overrides reach every config, shares do not overlap, finished runs are skipped, bad settings stop it."""
+
+import dataclasses
+import os
+import signal
+from dataclasses import dataclass
+
+import pytest
+
+from common import signals
+from common.config import RunConfig, run_id
+from common.errors import InterruptedRunError, UserError
+from common.results import schema
+from common.sweep import Cost, Experiment, distinct, run_sweep
+
+
+@dataclass(frozen=True)
+class Small(RunConfig):
+    """A config of this test."""
+
+    m: int = 1
+    T: float = 1.0
+    switch: bool = False
+
+
+class Lab:
+    """An experiment that notes what it is asked to run, and marks it as finished."""
+
+    def __init__(self, row_type, configs):
+        self.ran, self.costed = [], 0
+        self.experiment = Experiment(
+            "python -m lab", {"quick": configs, "smoke": configs[:1]}, row_type, self.check, self.run, self.cost
+        )
+
+    def check(self, config):
+        if config.m * config.T > 100:
+            raise UserError("too large")
+
+    def run(self, preset, config):
+        folder = config.results_dir / "paper/sweep"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{run_id(config)}.csv").touch()
+        self.ran.append((preset, config.m, config.T))
+
+    def cost(self, config):
+        self.costed += 1
+        return Cost(10 * config.m, 2**20, 1e6, 6e10)
+
+    def __call__(self, *words):
+        self.ran = []
+        run_sweep(self.experiment, words)
+        return self.ran
+
+
+@pytest.fixture
+def lab(tmp_path):
+    row_type = schema.table("paper/sweep", 1, "A table of this test.")(
+        type("Row", (), {"__annotations__": {"m": int}, "m": schema.setting("m")})
+    )
+    yield Lab(row_type, [Small(m=m, T=T, results_dir=tmp_path) for m, T in ((1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5))])
+    del schema.TABLES["paper/sweep"]
+
+
+def test_runs_in_order_and_skips_what_is_finished(lab, capsys):
+    first = lab()
+    assert first == [("quick", 1, 1.0), ("quick", 2, 1.0), ("quick", 3, 0.5), ("quick", 4, 0.5)]
+    assert lab("quick") == []
+    assert capsys.readouterr().err.count("finished already (--force runs it again)\n") == 4
+    assert lab("--force") == first
+    assert lab("smoke") == []
+
+
+def test_a_flag_replaces_its_field_everywhere_and_twins_run_once_in_order(lab):
+    assert lab("--T", "2") == [("quick", m, 2.0) for m in (1, 2, 3, 4)]
+    assert lab("--m=3", "--switch") == [("quick", 3, 1.0), ("quick", 3, 0.5)]
+
+
+def test_distinct_keeps_the_first_of_each():
+    a, b, again = Small(m=1), Small(m=2), Small(m=1, device="cuda")
+    assert distinct([a, b, again]) == [a, b]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_tasks_share_a_sweep_without_overlap(lab, count):
+    parts = [lab("--force", "--task", f"{index}/{count}") for index in range(count)]
+    together = [run for part in parts for run in part]
+    assert sorted(together) == sorted(lab("--force"))
+    assert len(set(together)) == len(together)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("task", ["2/2", "-1/2", "1", "a/b", "1/2/3", "0/0", "0.5/2"])
+def test_a_task_that_is_no_share_is_refused(lab, task):
+    with pytest.raises(UserError, match="--task must be i/n"):
+        lab(f"--task={task}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--T", "30"], "too large"),
+        (["--threads", "-1"], "--threads must be 0"),
+        (["--device", "abacus"], "'abacus' is not available"),
+        (["--device", "cuda:99"], "'cuda:99' is not available"),
+    ],
+)
+def test_a_bad_setting_of_any_run_stops_the_sweep_before_the_first(lab, tmp_path, words, message):
+    with pytest.raises(UserError, match=message) as error:
+        lab(*words)
+    assert "\n" not in str(error.value)
+    assert lab.ran == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_the_cost_and_does_nothing(lab, tmp_path, capsys):
+    lab("--m", "2")
+    (tmp_path / "paper/sweep").rename(tmp_path / "moved")
+    (tmp_path / "paper").rmdir()
+    assert lab("--dry-run") == []
+    text = capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["moved"]
+    assert text.count("(to do)") == 4
+    assert "40 parameters, 1 MiB, 1e+06 network evaluations" in text
+    assert "4 runs" in text
+
+
+def test_a_sweep_of_ten_thousand_finished_runs_parses_and_costs_nothing(lab, tmp_path):
+    base = Small(results_dir=tmp_path)
+    configs = [dataclasses.replace(base, m=m, T=0.001) for m in range(1, 10_001)]
+    large = Lab(lab.experiment.row_type, configs)
+    (tmp_path / "paper/sweep").mkdir(parents=True)
+    for config in configs[1:]:
+        os.close(os.open(tmp_path / f"paper/sweep/{run_id(config)}.csv", os.O_CREAT))
+    assert large() == [("quick", 1, 0.001)]
+    assert large.costed == 0
+
+
+def test_a_signal_between_two_trainings_stops_the_sweep_with_code_75(lab):
+    def interrupted(preset, config):
+        lab.run(preset, config)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
+    lab.ran = []
+    with pytest.raises(InterruptedRunError, match="SIGTERM") as error:
+        run_sweep(dataclasses.replace(lab.experiment, run=interrupted), [])
+    assert error.value.exit_code == 75
+    assert len(lab.ran) == 1
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == before
