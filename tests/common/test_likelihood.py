@@ -1,4 +1,4 @@
-"""ODE likelihood and ELBO against closed forms: Gaussians, whose score is linear, and mixtures with their exact score."""
+"""ODE likelihood and ELBO against closed forms: Gaussians (linear score) and mixtures with their exact score."""
 
 import math
 

@@ -44,7 +44,7 @@ class LinearScore(torch.nn.Module):
 def test_objective_estimates_the_same_integral_under_both_time_laws(sampler):
     # E 1/2 |sigma s + eps|^2 with s = -x_t = -(alpha x0 + sigma eps) is 1/2 [sigma^2 alpha^2 |x0|^2 + d (1-sigma^2)^2].
     config = dataclasses.replace(SMOKE, T=1.0, batch=64, m=64, time_sampler=sampler)
-    score, images, transform = parts(config)
+    _, images, transform = parts(config)
     objective = ImageObjective(config, LinearScore(), images, transform)
     losses = torch.stack([objective(step) for step in range(300)]).double()
     t = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from common.errors import UserError
 from common.networks.unet import UNet, UNetConfig, load_iddpm_state
