@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks import known_bound, known_information, known_likelihood
-from benchmarks.commands import Parser, provenance
+from benchmarks.commands import Parser, check_writable, provenance
 from benchmarks.known import SIGMAS, Case, passes
 from common.errors import LabError, run_main
 from common.results import Calibration, write
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed and a sixth of the examples: seconds")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="folder of the tables")
     options = parser.parse_args()
+    check_writable(options.results_dir / "calibration" / "estimators")
     seeds, size = ((0,), 1) if options.quick else (SEEDS, SIZE)
     rows = calibrate(CASES, seeds, size)
     settings = {"quick": options.quick, "seeds": list(seeds), "size": size}

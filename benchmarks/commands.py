@@ -1,6 +1,8 @@
 """What the two commands of this folder share: one-sentence usage errors and provenance."""
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any, NoReturn
 
 from common.config import RunConfig
@@ -14,6 +16,22 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise UserError(f"{message} ({self.prog} --help lists every option)")
+
+
+def check_writable(folder: Path) -> None:
+    """Make `folder` and refuse, before any work, one that cannot be written.
+
+    Raises:
+        UserError: it cannot be made, or is read-only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder '{folder}' ({error.strerror}): choose another one with --results-dir"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write to '{folder}': choose another folder with --results-dir")
 
 
 def provenance(paper: str, experiment: str, settings: dict[str, Any]) -> dict[str, Any]:

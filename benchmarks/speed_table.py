@@ -39,7 +39,7 @@ def write(results: Path, rows: Sequence[Speed], provenance: dict[str, Any]) -> P
     """
     declared = table_of(Speed)
     path = results / "bench" / "speed.csv"
-    records, origins = _kept(path)
+    records, origins = read(results)
     for row in rows:
         records[row.name] = check_row(declared, row)
         origins[row.name] = provenance
@@ -53,8 +53,13 @@ def write(results: Path, rows: Sequence[Speed], provenance: dict[str, Any]) -> P
     return path
 
 
-def _kept(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Rows (as text) and their provenance, by name, as they stand in the file."""
+def read(results: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Rows (as text) and their provenance, by name, as they stand in the file; empty where there is none.
+
+    Raises:
+        UserError: the file has other columns, or it or its provenance is damaged.
+    """
+    path = results / "bench" / "speed.csv"
     if not path.exists():
         return {}, {}
     try:

@@ -42,14 +42,23 @@ class Duel:
     note: Callable[[], str] = lambda: ""
 
 
+def check_repeats(repeats: int) -> None:
+    """Refuse fewer than five repeats.
+
+    Raises:
+        UserError: `repeats` is too small.
+    """
+    if repeats < LEAST_REPEATS:
+        raise UserError(f"--repeats must be at least {LEAST_REPEATS}, not {repeats}")
+
+
 def duel_to_row(name: str, duel: Duel, repeats: int) -> Speed:
     """Run reference and ours in turns and return medians, with the ratio reference / ours of each pair.
 
     Raises:
         UserError: fewer than five repeats.
     """
-    if repeats < LEAST_REPEATS:
-        raise UserError(f"--repeats must be at least {LEAST_REPEATS}, not {repeats}")
+    check_repeats(repeats)
     # Neighbours in time make a pair, so that a slow moment of the machine meets both sides of one ratio.
     pairs = [(duel.reference(repeat), duel.ours(repeat)) for repeat in range(repeats)]
     ratios = [reference / ours for reference, ours in pairs]

@@ -5,6 +5,7 @@ bound = T1 + sqrt(2) R (T2 + T3) + score-matching loss on the training set.
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class Bound:
         """Standard error of the bound, from term1 and the score loss; term2 is exact, term3 has no closed error."""
         return math.hypot(self.term1_se, self.score_loss_se)
 
-    def columns(self) -> dict[str, float]:
+    def columns(self) -> dict[str, Any]:
         """The columns of the bound tables that hold this record."""
         return {**asdict(self), "bound_nats": self.nats, "bound_se": self.se}
 

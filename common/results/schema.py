@@ -69,6 +69,7 @@ def _column(kind: Kind, description: str, unit: str, error_of: str, default: Any
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 def table(name: str, version: int, description: str) -> Callable[[type[Row]], type[Row]]:
     """Class decorator: make the class a frozen dataclass and register it as the table `name`."""
 

@@ -119,3 +119,12 @@ def test_the_bound_row_measures_both_sides_and_their_errors():
     assert prepared.reference(0) > 0
     assert prepared.ours(0) > 0
     assert "Standard error of the bound: ours" in prepared.note()
+
+
+def test_a_folder_that_cannot_be_made_and_too_few_repeats_are_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "sgemm_gflops", lambda: pytest.fail("work was begun"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="results-dir"):
+        run.measure({}, 5, tmp_path / "file")
+    with pytest.raises(UserError, match="at least 5"):
+        run.measure({}, 4, tmp_path)

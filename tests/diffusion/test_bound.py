@@ -173,20 +173,22 @@ def exact_truth(points, T):
 
 @pytest.fixture(scope="module")
 def losses():
-    return score_losses(linear_score, training_sets(), SCHEDULE, TIMES, [1, 2], t_eps=T_EPS, draws=2000, replicates=32)
+    return score_losses(
+        linear_score, training_sets(), SCHEDULE, TIMES, [1, 2], t_eps=T_EPS, draws=20_000, replicates=32
+    )
 
 
 def test_published_loss_of_a_linear_score_against_quadrature(losses):
     for member, points in enumerate(training_sets()):
         truth = published_truth(points, float(TIMES[member]))
-        assert float(losses.published_se[member]) < 0.01 * truth
+        assert float(losses.published_se[member]) < 0.003 * truth
         assert abs(float(losses.published[member]) - truth) < 4 * float(losses.published_se[member])
 
 
 def test_exact_loss_of_a_linear_score_against_quadrature(losses):
     for member, points in enumerate(training_sets()):
         truth = exact_truth(points, float(TIMES[member]))
-        assert float(losses.exact_se[member]) < 0.02 * truth
+        assert float(losses.exact_se[member]) < 0.005 * truth
         assert abs(float(losses.exact[member]) - truth) < 4 * float(losses.exact_se[member])
 
 

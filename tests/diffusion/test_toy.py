@@ -20,7 +20,7 @@ from diffusion.toy_evaluate import PlugInScore
 
 SMALL = ToyConfig(
     m=12, T=(0.4, 1.0), seeds=(0, 3), epochs=30, evaluate_every=15, batch=5, sde_steps=10, test_points=40, hidden=16,
-    mi_draws=2, ode_tolerance=1e-7,
+    mi_draws=2, ode_tolerance=1e-5,
 )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_rows_keep_their_own_identities(together):
     frame, _ = together
     total = frame.term1 + math.sqrt(2) * frame.R * (frame.term2 + frame.term3) + frame.score_loss_nats
     pd.testing.assert_series_equal(frame.bound_nats, total, check_names=False, rtol=1e-12)
-    assert frame.term1.between(-math.log(12) - 1e-9, 1e-9).all()
+    assert frame.term1.between(-math.log(12) - 1e-9, 4 * frame.term1_se).all()
     for _, row in frame.iterrows():
         L = term3(row.score_norm, row["T"], row.m, row.sde_steps, VP())
         assert row.term3 == pytest.approx(L, rel=1e-9)

@@ -1,6 +1,5 @@
 """A run that is killed at a random moment and started again gives the CSV of an unbroken one, to the last bit."""
 
-import os
 import random
 import signal
 import subprocess
@@ -9,60 +8,58 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from common.sweep import run_sweep
+from diffusion.toy import EXPERIMENT
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FLAGS = (
-    "smoke --m 24 --T 0.4 1.0 --seeds 0 1 --epochs 900 --evaluate-every 300 --batch 10 --hidden 16 --sde-steps 10 "
-    "--test-points 40 --mi-draws 2 --ode-tolerance 1e-3 --threads 1 --checkpoint-seconds 0.05"
-).split()
+STEPS = 900 * 3  # epochs, batches of 10 in 24 points
+FLAGS = {
+    "--m": [24], "--T": [0.4, 1.0], "--seeds": [0, 1], "--epochs": [900], "--evaluate-every": [300], "--batch": [10],
+    "--hidden": [16], "--sde-steps": [10], "--test-points": [40], "--mi-draws": [2], "--ode-tolerance": [1e-3],
+    "--threads": [1], "--checkpoint-seconds": [0.05],
+}  # fmt: skip
 
 
-def start(folder):
-    command = [sys.executable, "-m", "diffusion.toy", *FLAGS, "--runs-dir", folder / "runs"]
-    return subprocess.Popen(
-        [*command, "--results-dir", folder / "results"], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
-    )
+def words(folder):
+    flags = [text for name, values in FLAGS.items() for text in (name, *map(str, values))]
+    return ["smoke", *flags, "--runs-dir", str(folder / "runs"), "--results-dir", str(folder / "results")]
 
 
-def finish(process):
-    _, errors = process.communicate(timeout=120)
-    return process.returncode, errors
-
-
-def table(folder):
+def run_here(folder):
+    threads = torch.get_num_threads()
+    run_sweep(EXPERIMENT, words(folder))
+    torch.set_num_threads(threads)
     (path,) = (folder / "results/diffusion/toy_bound").glob("*.csv")
     return path.read_bytes()
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unbroken")
-    process = start(folder)
-    wait_for_checkpoint(process, folder)
-    began = time.monotonic()
-    code, errors = finish(process)
-    assert code == 0, errors
-    return table(folder), time.monotonic() - began
+    return run_here(tmp_path_factory.mktemp("unbroken"))
 
 
-def wait_for_checkpoint(process, folder):
-    while process.poll() is None and not list(folder.glob("runs/*/*/*/checkpoint-*.safetensors")):
-        time.sleep(0.005)
+def newest_step(folder):
+    names = [path.stem for path in folder.glob("runs/*/*/*/checkpoint-*.safetensors")]
+    return max((int(name.split("-")[1]) for name in names), default=-1)
 
 
-@pytest.mark.parametrize(("seed", "number"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (2, signal.SIGKILL)])
-def test_killed_at_a_random_moment_and_started_again(tmp_path, unbroken, seed, number):
-    content, seconds = unbroken
-    process = start(tmp_path)
-    wait_for_checkpoint(process, tmp_path)
-    time.sleep(random.Random(seed).uniform(0, 0.8) * seconds)
-    os.kill(process.pid, number)
-    code, errors = finish(process)
-    assert code == -number, errors  # it was killed before it could end
-    assert not list(tmp_path.glob("results/diffusion/toy_bound/*.csv"))
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_killed_at_a_random_moment_and_started_again(tmp_path, unbroken, seed, capsys):
+    chance = random.Random(seed)
+    first = chance.uniform(0, 0.8) * STEPS
+    command = [sys.executable, "-m", "diffusion.toy", *words(tmp_path)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and newest_step(tmp_path) < first:
+        time.sleep(0.002)
+    time.sleep(chance.uniform(0, 0.1))  # anywhere between two checkpoints, or in the middle of writing one
+    process.kill()
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors  # it was killed before it could end
+    assert not list(tmp_path.glob("results/**/*.csv"))
+    assert 0 < newest_step(tmp_path) < STEPS
 
-    code, errors = finish(start(tmp_path))
-    assert code == 0, errors
-    assert "resumed at step" in errors or "damaged" in errors
-    assert table(tmp_path) == content
+    assert run_here(tmp_path) == unbroken
+    assert "resumed at step" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.tmp"))
