@@ -40,7 +40,7 @@ class RunConfig:
     max_minutes: float = field(default=0.0, metadata=NOT_IN_ID)
     """Minutes after which the run checkpoints and exits with code 75 (try again); 0: no limit."""
     task: str = field(default="", metadata=NOT_IN_ID)
-    """i/n: only every n-th run of the sweep, from the i-th on (SLURM arrays; several shells on one machine)."""
+    """i/n: the i-th of n shares of the sweep, of about equal cost (SLURM arrays; several shells on one machine)."""
     force: bool = field(default=False, metadata=NOT_IN_ID)
     """Run again although the results are there already."""
     dry_run: bool = field(default=False, metadata=NOT_IN_ID)

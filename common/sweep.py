@@ -50,8 +50,9 @@ class Experiment:
 def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
     """Parse `[preset] [--flags]` and run each config of the sweep that is not finished, in order.
 
-    A flag replaces its field in every config; configs that then coincide run once. `--task i/n` takes every n-th
-    config from the i-th on, so that a SLURM array (or n shells) shares a sweep: two tasks never get the same config.
+    A flag replaces its field in every config; configs that then coincide run once. `--task i/n` takes
+    the i-th of n shares of about equal cost, so that a SLURM array (or n shells) shares a sweep: two tasks never get
+    the same config.
     The first run that fails stops the sweep.
 
     Raises:
@@ -61,10 +62,9 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
     preset, parsed = parse({name: configs[0] for name, configs in presets.items()}, experiment.command, arguments)
     words = list(sys.argv[1:] if arguments is None else arguments)
     configs = _apply(presets[preset], parsed, words)
-    first, of = _share(parsed.task)
-    configs = configs[first::of]
     for config in configs:
         experiment.check(config)
+    configs = _share(configs, experiment.cost, parsed.task)
     set_threads(parsed)
     pick_device(parsed.device)
     if parsed.dry_run:
@@ -129,13 +129,19 @@ def _apply(configs: Sequence[Any], parsed: Any, words: Sequence[str]) -> list[An
     return distinct([dataclasses.replace(config, **changed) for config in configs])
 
 
-def _share(task: str) -> tuple[int, int]:
+def _share(configs: list[Any], cost: Callable[[Any], Cost], task: str) -> list[Any]:
+    """The configs of task i of n: the costliest first, each goes to the task that has least to do so far."""
     if not task:
-        return 0, 1
+        return configs
     try:
         index, count = (int(part) for part in task.split("/"))
         if not 0 <= index < count:
             raise ValueError
     except ValueError:
         raise UserError(f"--task must be i/n with 0 <= i < n, as in 0/2, not '{task}'") from None
-    return index, count
+    work = [cost(config).flops for config in configs]
+    shares: list[list[int]] = [[] for _ in range(count)]
+    for place in sorted(range(len(configs)), key=lambda place: -work[place]):
+        lightest = min(range(count), key=lambda share: (sum(work[other] for other in shares[share]), share))
+        shares[lightest].append(place)
+    return [configs[place] for place in sorted(shares[index])]

@@ -91,6 +91,10 @@ def train(run: Run, training: Training) -> list[dict[str, Any]]:
             if stopping and step < training.steps:
                 board.close()
                 raise watch.stop(f"step {step:,} of {training.steps:,}")
+        if watch.received is not None:
+            # It came during the last evaluation: whoever sent it does not want the sweep's next run to begin.
+            board.close()
+            raise watch.stop(f"step {step:,} of {training.steps:,}, before its results were written")
     board.close()
     return training.rows
 

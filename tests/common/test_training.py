@@ -179,8 +179,14 @@ def test_a_signal_at_any_line_of_the_loop_saves_before_it_stops(tmp_path, monkey
     assert str(error.value) == f"step {load_latest(problem.run.folder)[0]} of 130"
 
 
-def test_a_signal_in_the_last_step_lets_the_run_end(tmp_path, unbroken):
-    same(Problem(tmp_path, events={STEPS - 1: raising(signal.SIGTERM)}).go(), unbroken[torch.optim.Adam])
+def test_a_signal_in_the_last_step_stops_the_sweep_and_loses_nothing(tmp_path, unbroken):
+    # The next run of a sweep must not begin; the same command finds the training done and writes its results.
+    first = Problem(tmp_path, events={STEPS - 1: raising(signal.SIGTERM)})
+    with pytest.raises(InterruptedRunError):
+        first.go()
+    again = Problem(tmp_path)
+    same(again.go(), unbroken[torch.optim.Adam])
+    assert again.seen == []
 
 
 def test_the_time_limit_stops_with_a_checkpoint(tmp_path, unbroken):

@@ -1,0 +1,87 @@
+"""The data doctor: which data sets are here, where, whether they are the published files, and what to do otherwise."""
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from functools import partial
+from pathlib import Path
+
+from common.data import cifar, idx
+from common.data.checksums import archives, file_md5
+from common.data.places import MissingFilesError
+from common.data.registry import SOURCES, SPLITS
+from common.errors import UserError
+
+HEADER = ("name", "status", "where", "what to do", "checksum")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the doctor's table; `problem` is the sentence printed below it for damaged files."""
+
+    name: str
+    status: str
+    where: str
+    remedy: str = "-"
+    checksum: str = "-"
+    problem: str = ""
+
+
+def examine(data_dir: Path) -> list[Finding]:
+    """A finding for each registered data set and each toy distribution; files are read whole and checked."""
+    findings = []
+    for name, source in SOURCES.items():
+        if source.built_in:
+            findings.append(Finding(name, "built in", source.about))
+        else:
+            findings.append(_examine_files(name, data_dir))
+    from common.toy import TOYS
+
+    findings += [Finding(name, "built in", "toy distribution, common.toy") for name in TOYS]
+    return findings
+
+
+def _examine_files(name: str, data_dir: Path) -> Finding:
+    look: Callable[[str, Path], tuple[Path, str]] = _cifar10 if name == "cifar10" else partial(_idx, name)
+    places, sums = [], []
+    for split in SPLITS:
+        try:
+            place, checksum = look(split, data_dir)
+        except MissingFilesError:
+            return Finding(name, "missing", f"{split} not below {data_dir}", SOURCES[name].remedy)
+        except UserError as error:
+            return Finding(name, "damaged", f"{split}, see below", "fetch again", "wrong", str(error))
+        places.append(str(place))
+        sums.append(checksum)
+    return Finding(name, "found", ", ".join(dict.fromkeys(places)), checksum=", ".join(dict.fromkeys(sums)))
+
+
+def _idx(name: str, split: str, data_dir: Path) -> tuple[Path, str]:
+    paths = idx.find(name, split, data_dir)
+    images, _, official = idx.read_split(name, split, *paths)
+    if not official:
+        return paths[0].parent, _own(images.shape[0])
+    archived = all(path.suffix == ".gz" and file_md5(path) == archives(name)[path.name] for path in paths)
+    return paths[0].parent, "official archives" if archived else "official contents"
+
+
+def _cifar10(split: str, data_dir: Path) -> tuple[Path, str]:
+    place = cifar.find(split, data_dir)
+    images, _, official = cifar.read_split(split, place)
+    if not official:
+        return place, _own(images.shape[0])
+    archived = place.is_file() and file_md5(place) == archives("cifar10")[cifar.ARCHIVE]
+    return place, "official archive" if archived else "official contents"
+
+
+def _own(n: int) -> str:
+    return f"not the published files (n = {n})"
+
+
+def table(findings: list[Finding]) -> str:
+    """The findings as aligned plain text, the problems in sentences below."""
+    rows = [HEADER, *(astuple(finding)[: len(HEADER)] for finding in findings)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines += [f"\n{finding.name}: {finding.problem}" for finding in findings if finding.problem]
+    return "\n".join(lines)
