@@ -45,6 +45,8 @@ class RunConfig:
     """Run again although the results are there already."""
     dry_run: bool = field(default=False, metadata=NOT_IN_ID)
     """Print the resolved config, the run id and the estimated cost, and do nothing."""
+    count: bool = field(default=False, metadata=NOT_IN_ID)
+    """Print the number of runs of the sweep, and do nothing (the size of a SLURM array)."""
 
 
 Config = TypeVar("Config", bound=RunConfig)

@@ -37,6 +37,7 @@ class Experiment:
         check: refuses settings that cannot run (UserError), before anything is written.
         run: does one run, `run(preset, config)`.
         cost: estimates one run.
+        kind: which of the sweep's kinds a config is of (few-shot or full, say), where each has settings of its own.
     """
 
     command: str
@@ -45,15 +46,16 @@ class Experiment:
     check: Callable[[Any], None]
     run: Callable[[str, Any], None]
     cost: Callable[[Any], Cost]
+    kind: Callable[[Any], object] = lambda config: None
 
 
 def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
     """Parse `[preset] [--flags]` and run each config of the sweep that is not finished, in order.
 
-    A flag replaces its field in every config; configs that then coincide run once. `--task i/n` takes
+    A flag replaces its field in every config; configs that then coincide run once. A config that a flag turns into
+    another kind is dropped where the sweep has configs of that kind, with settings meant for it. `--task i/n` takes
     the i-th of n shares of about equal cost, so that a SLURM array (or n shells) shares a sweep: two tasks never get
-    the same config.
-    The first run that fails stops the sweep.
+    the same config. The first run that fails stops the sweep.
 
     Raises:
         UserError: a bad preset, flag or value, before anything is written.
@@ -61,10 +63,13 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
     presets = experiment.presets
     preset, parsed = parse({name: configs[0] for name, configs in presets.items()}, experiment.command, arguments)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    configs = _apply(presets[preset], parsed, words)
+    configs = _apply(presets[preset], parsed, words, experiment.kind)
     for config in configs:
         experiment.check(config)
     configs = _share(configs, experiment.cost, parsed.task)
+    if parsed.count:  # before the device is looked for: a login node has no GPU
+        sys.stdout.write(f"{len(configs)}\n")
+        return
     set_threads(parsed)
     pick_device(parsed.device)
     if parsed.dry_run:
@@ -122,11 +127,13 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _apply(configs: Sequence[Any], parsed: Any, words: Sequence[str]) -> list[Any]:
+def _apply(configs: Sequence[Any], parsed: Any, words: Sequence[str], kind: Callable[[Any], object]) -> list[Any]:
     given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")}
     names = [item.name for item in dataclasses.fields(parsed) if {item.name, f"no_{item.name}"} & given]
     changed = {name: getattr(parsed, name) for name in names}
-    return distinct([dataclasses.replace(config, **changed) for config in configs])
+    pairs = [(kind(config), dataclasses.replace(config, **changed)) for config in configs]
+    kinds = {before for before, _ in pairs}
+    return distinct([config for before, config in pairs if kind(config) == before or kind(config) not in kinds])
 
 
 def _share(configs: list[Any], cost: Callable[[Any], Cost], task: str) -> list[Any]:

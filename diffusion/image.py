@@ -3,12 +3,11 @@
 The sweeps are in `diffusion.digits` and its neighbours, one module per data set.
 """
 
-import dataclasses
+import functools
 
 import torch
 
-from common.data import ImageSet, load
-from common.networks.unet import UNet
+from common.networks.unet import UNet, UNetConfig
 from common.results import ImageBound, write, write_arrays
 from common.runs import Run, pick_device
 from common.schedules import VP
@@ -16,6 +15,7 @@ from common.sweep import Cost, Experiment
 from common.training import Training, train
 from common.transforms import LogitTransform
 from diffusion.image_config import ImageConfig
+from diffusion.image_data import load_images
 from diffusion.image_evaluate import ImageEvaluation
 from diffusion.image_model import ImageObjective, ImageScore
 
@@ -23,10 +23,9 @@ from diffusion.image_model import ImageObjective, ImageScore
 def run_image(preset: str, config: ImageConfig) -> None:
     """One run: config, data, model, loop, results."""
     run = Run("diffusion", config.dataset, preset, config)
-    data, test = _data(config)
+    device = pick_device(config.device)
+    data, test = load_images(config, device)
     with run.open():
-        device = pick_device(config.device)
-        data, test = _on(data, device), _on(test, device)
         transform = LogitTransform(data.levels, config.logit_A)
         score = ImageScore(
             UNet(config.unet(), config.seed), VP(config.beta_min, config.beta_max), config.parametrization
@@ -53,21 +52,10 @@ def run_image(preset: str, config: ImageConfig) -> None:
         )
 
 
-def _data(config: ImageConfig) -> tuple[ImageSet, ImageSet]:
-    data = load(config.dataset, "train", data_dir=config.data_dir)
-    test = load(config.dataset, "test", data_dir=config.data_dir)
-    return (data.subset(config.m, config.seed) if config.m else data), test
-
-
-def _on(images: ImageSet, device: torch.device) -> ImageSet:
-    return dataclasses.replace(images, images=images.images.to(device))
-
-
 def cost(config: ImageConfig) -> Cost:
     """Expected cost of one run: training, samplers under both step rules, ODE, ELBO and score losses."""
     size = config.unet()
-    with torch.device("meta"):
-        parameters = sum(item.numel() for item in UNet(size).parameters())
+    parameters = _parameters(size)
     # A convolution uses its weights at every pixel of its level: a factor that the coarser levels shrink.
     per_image = 2.0 * parameters * size.image_size**2 / 3
     images = float(config.iterations) * min(config.batch, config.m or config.batch)
@@ -78,6 +66,12 @@ def cost(config: ImageConfig) -> Cost:
     return Cost(parameters, memory, images + evaluated, per_image * (3 * images + evaluated))
 
 
+@functools.lru_cache
+def _parameters(size: UNetConfig) -> int:
+    """Number of weights, counted on a network that is built: once for each size, since a sweep asks for every run."""
+    return sum(item.numel() for item in UNet(size).parameters())
+
+
 def experiment(command: str, sweeps: dict[str, list[ImageConfig]]) -> Experiment:
     """The image study on one data set's sweeps."""
-    return Experiment(command, sweeps, ImageBound, ImageConfig.check, run_image, cost)
+    return Experiment(command, sweeps, ImageBound, ImageConfig.check, run_image, cost, kind=lambda config: config.split)

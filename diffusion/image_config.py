@@ -1,20 +1,35 @@
 """Settings of the image study: few-shot and full training sets, over the diffusion time T."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from common.config import RunConfig
+from common.config import NOT_IN_ID, RunConfig
+from common.data.places import default_data_dir
 from common.errors import UserError, choose
 from common.networks.unet import UNetConfig
 from common.networks.unet_configs import cifar10_config, digits_config, mnist_config
 
-NETWORKS = {
+
+def _changed(size: Callable[..., UNetConfig], **changes: Any) -> Callable[..., UNetConfig]:
+    return lambda dropout=0.0: dataclasses.replace(size(dropout), **changes)
+
+
+# Beside the published sizes: `narrow` for a CPU, `tiny` for tests.
+NETWORKS: dict[str, Callable[..., UNetConfig]] = {
     "digits": digits_config,
-    "digits-narrow": lambda dropout=0.0: dataclasses.replace(digits_config(dropout), model_channels=16),
-    "digits-tiny": lambda dropout=0.0: dataclasses.replace(digits_config(dropout), model_channels=4, norm_groups=4),
+    "digits-narrow": _changed(digits_config, model_channels=16),
+    "digits-tiny": _changed(digits_config, model_channels=4, norm_groups=4),
     "mnist": mnist_config,
+    "mnist-narrow": _changed(mnist_config, model_channels=8, num_res_blocks=1, norm_groups=4),
+    "mnist-tiny": _changed(mnist_config, model_channels=4, num_res_blocks=1, norm_groups=4, channel_mult=(1, 1, 1)),
     "cifar10": cifar10_config,
+    "cifar10-narrow": _changed(
+        cifar10_config, model_channels=8, num_res_blocks=1, norm_groups=4, channel_mult=(1, 2, 2)
+    ),
+    "cifar10-tiny": _changed(cifar10_config, model_channels=4, num_res_blocks=1, norm_groups=4, channel_mult=(1, 1, 1)),
 }
 
 
@@ -22,6 +37,11 @@ NETWORKS = {
 class ImageConfig(RunConfig):
     """One network: a data set, a training set of m images, a diffusion time T and a seed."""
 
+    data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
+    """Folder of data sets that are not built in; the default is the environment's DATA_DIR, else data/ in the
+    repository (`python -m common.data doctor` says what is there)."""
+    download: bool = field(default=False, metadata=NOT_IN_ID)
+    """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
     dataset: str = "digits"
     """Image set (`python -m common.data doctor` lists them)."""
     m: int = 16
@@ -31,9 +51,10 @@ class ImageConfig(RunConfig):
     seed: int = 0
     """Seed of the subset, initial weights, noise and evaluation."""
     network: str = "digits"
-    """U-Net size: digits, digits-narrow, digits-tiny, mnist or cifar10."""
+    """U-Net size: digits, mnist or cifar10, each also as -narrow (for a CPU) and -tiny (for tests)."""
     parametrization: str = "drift"
-    """drift: the network's output is a = g s (published); noise: it is eps_hat, s = -eps_hat / sqrt(sigma^2 + 1e-4)."""
+    """What the network's output is: drift, a = g s (published); noise, eps_hat; velocity, v with
+    eps_hat = sigma x + alpha v. The last two give s = -eps_hat / sqrt(sigma^2 + 1e-4)."""
     iterations: int = 10_000
     """Optimiser steps."""
     batch: int = 128
@@ -84,7 +105,7 @@ class ImageConfig(RunConfig):
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
         choose("network", self.network, sorted(NETWORKS))
-        choose("parametrization", self.parametrization, ("drift", "noise"))
+        choose("parametrization", self.parametrization, ("drift", "noise", "velocity"))
         choose("time sampler", self.time_sampler, ("uniform", "debiased"))
         choose("probe", self.probe, ("rademacher", "gaussian"))
         choose("precision", self.precision, ("fp32", "bf16"))

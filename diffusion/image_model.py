@@ -12,7 +12,7 @@ from common.transforms import LogitTransform, dequantize
 from diffusion.image_config import ImageConfig
 
 SIGMA_FLOOR = 0.01
-"""With the parametrization `noise`, s = -eps_hat / sqrt(sigma^2 + SIGMA_FLOOR^2) stays finite at t = 0."""
+"""With the parametrizations `noise` and `velocity`, s = -eps_hat / sqrt(sigma^2 + SIGMA_FLOOR^2) stays finite at t = 0."""
 
 
 class ImageScore(nn.Module):
@@ -21,7 +21,8 @@ class ImageScore(nn.Module):
     Args:
         network: the U-Net.
         schedule: the forward process.
-        parametrization: `drift`, network = g s (Huang et al. 2021), or `noise`, network = eps_hat.
+        parametrization: `drift`, network = g s (Huang et al. 2021); `noise`, network = eps_hat; `velocity`, network = v
+            with eps_hat = sigma x + alpha v (Salimans and Ho 2022), which is exact where only noise is left.
     """
 
     def __init__(self, network: UNet, schedule: VP, parametrization: str):
@@ -34,6 +35,8 @@ class ImageScore(nn.Module):
         out = self.network(x, t)
         if self.parametrization == "drift":
             return out / expand(level.g2.sqrt(), x)
+        if self.parametrization == "velocity":
+            out = expand(level.sigma, x) * x + expand(level.alpha, x) * out
         return -out / expand(torch.sqrt(level.sigma**2 + SIGMA_FLOOR**2), x)
 
 

@@ -77,7 +77,7 @@ def _sweep(times: ToyConfig, sizes: ToyConfig, m_values: tuple[int, ...]) -> lis
     return [times, *(dataclasses.replace(sizes, m=m) for m in m_values)]
 
 
-_QUICK = ToyConfig(seeds=(0, 1, 2), epochs=2000, sde_steps=200, mi_draws=2)
+_QUICK = ToyConfig(seeds=(0, 1, 2), epochs=1500, sde_steps=200, mi_draws=2)
 _SMOKE = ToyConfig(m=16, T=(0.4, 1.0), seeds=(0,), epochs=20, sde_steps=10, test_points=50, hidden=16, mi_draws=2)
 
 SWEEPS: dict[str, list[ToyConfig]] = {

@@ -7,7 +7,7 @@ run_shared() {
     shift
     python=${PY:-.venv/bin/python}
     case " $* " in
-        *" --help "* | *" -h "* | *" --dry-run "* | *" --task"* | *" --threads"*) exec "$python" -m "$module" "$@" ;;
+        *" --help "* | *" -h "* | *" --dry-run "* | *" --count "* | *" --task"* | *" --threads"*) exec "$python" -m "$module" "$@" ;;
     esac
     # One process where there is a GPU; else one per core, sixteen at most.
     if [ -z "${JOBS:-}" ] && command -v nvidia-smi > /dev/null; then JOBS=1; fi

@@ -85,7 +85,12 @@ def test_parametrizations():
     level = VP().at(t)
     torch.testing.assert_close(score(x, t) * expand(level.g2.sqrt(), x), out)
     noise = ImageScore(score.network, VP(), "noise")
-    torch.testing.assert_close(noise(x, t), -out / expand((level.sigma**2 + SIGMA_FLOOR**2).sqrt(), x))
+    scale = expand((level.sigma**2 + SIGMA_FLOOR**2).sqrt(), x)
+    torch.testing.assert_close(noise(x, t), -out / scale)
+    velocity = ImageScore(score.network, VP(), "velocity")
+    torch.testing.assert_close(velocity(x, t), -(expand(level.sigma, x) * x + expand(level.alpha, x) * out) / scale)
+    late = torch.full((2,), 2.0)  # only noise is left: the score of N(0, I), whatever the network says
+    torch.testing.assert_close(velocity(x, late), -x, atol=1e-3, rtol=1e-3)
 
 
 def test_autocast_step_is_close_to_full_precision():
