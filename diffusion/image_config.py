@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config import NOT_IN_ID, RunConfig
+from common.data import NAMES
 from common.data.places import default_data_dir
 from common.errors import UserError, choose
 from common.networks.unet import UNetConfig
@@ -104,6 +105,7 @@ class ImageConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
+        choose("data set", self.dataset, NAMES)
         choose("network", self.network, sorted(NETWORKS))
         choose("parametrization", self.parametrization, ("drift", "noise", "velocity"))
         choose("time sampler", self.time_sampler, ("uniform", "debiased"))

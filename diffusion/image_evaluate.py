@@ -10,7 +10,7 @@ from common.baselines import per_pixel_histogram_bpd
 from common.data import ImageSet
 from common.empirical import mutual_information
 from common.estimate import mean_and_se
-from common.likelihood import ElboDraw, OdeLikelihood, draw_probe, elbo_from_denoising, hutchinson, ode_log_likelihood
+from common.likelihood import ElboDraw, draw_probe, elbo_from_denoising, hutchinson, ode_log_likelihood
 from common.results import ImageBound
 from common.samplers import StepNoise, reverse_sde, step_count
 from common.schedules import VP, DebiasedTime
@@ -95,17 +95,21 @@ class ImageEvaluation:
         )
         return samples, norm
 
-    def ode(self, score: ImageScore, y: Tensor) -> OdeLikelihood:
-        """log p of the logits y by the ODE, averaged over `config.ode_probes` probes."""
-        parts, evaluations = [], 0
+    def ode(self, score: ImageScore, y: Tensor) -> tuple[Tensor, int]:
+        """log p of the logits y (n,) by the ODE, averaged over `config.ode_probes` probes; and network evaluations."""
+        total = torch.zeros(len(y), dtype=torch.float64, device=y.device)
+        evaluations = 0
         for index in range(self.config.ode_probes):
             probe = draw_probe(self.config.probe, y.shape, generator(self.config.seed, "probe", index)).to(y)
-            solved = ode_log_likelihood(
-                hutchinson(score, probe), self.schedule, y, self.config.T, tolerance=self.config.ode_tolerance
-            )
-            parts.append(solved.log_p)
-            evaluations += solved.evaluations
-        return OdeLikelihood(torch.stack(parts).mean(0), solved.x_T, evaluations)
+            parts = [
+                ode_log_likelihood(
+                    hutchinson(score, v), self.schedule, x, self.config.T, tolerance=self.config.ode_tolerance
+                )
+                for x, v in zip(self._batches(y), self._batches(probe), strict=True)
+            ]
+            total += torch.cat([part.log_p for part in parts])
+            evaluations += sum(part.evaluations for part in parts)
+        return total / self.config.ode_probes, evaluations
 
     def elbo(self, score: ImageScore, y: Tensor) -> Tensor:
         """The ELBO of the logits y (n,), averaged over `config.elbo_draws` stratified, debiased times per image."""
@@ -115,8 +119,13 @@ class ImageEvaluation:
             source = generator(self.config.seed, "elbo", draw)
             u = (draw + torch.rand(len(y), generator=source)) / self.config.elbo_draws
             eps, eps_T = (torch.randn(y.shape, generator=source).to(y) for _ in range(2))
-            total += elbo_from_denoising(score, self.schedule, y, law, ElboDraw(u.to(y), eps, eps_T))
+            batches = zip(*(self._batches(item) for item in (y, u.to(y), eps, eps_T)), strict=True)
+            values = [elbo_from_denoising(score, self.schedule, x, law, ElboDraw(*drawn)) for x, *drawn in batches]
+            total += torch.cat(values)
         return total / self.config.elbo_draws
+
+    def _batches(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.split(self.config.eval_batch)
 
     def _logits(self, images: ImageSet, stream: str) -> tuple[Tensor, Tensor]:
         # Noise is drawn once per image from the seed, so that every estimator sees the same numbers.
@@ -139,8 +148,8 @@ class ImageEvaluation:
     def _likelihoods(self, score: ImageScore) -> dict[str, float | int]:
         y, logdet = self._logits(self.test, "test")
         d = self.train.d
-        solved = self.ode(score, y)
-        ode, ode_se = mean_and_se(self.transform.bpd(solved.log_p, logdet.double(), d))
+        log_p, evaluations = self.ode(score, y)
+        ode, ode_se = mean_and_se(self.transform.bpd(log_p, logdet.double(), d))
         lower, lower_se = mean_and_se(self.transform.bpd(self.elbo(score, y), logdet.double(), d))
         histogram, histogram_se = per_pixel_histogram_bpd(
             self.train.images.cpu(), self.test.images.cpu(), self.train.levels
@@ -148,7 +157,7 @@ class ImageEvaluation:
         return {
             "bpd_ode": ode,
             "bpd_ode_se": ode_se,
-            "ode_evaluations": solved.evaluations,
+            "ode_evaluations": evaluations,
             "bpd_elbo": lower,
             "bpd_elbo_se": lower_se,
             "bpd_histogram": histogram,

@@ -12,7 +12,7 @@ from common.transforms import LogitTransform, dequantize
 from diffusion.image_config import ImageConfig
 
 SIGMA_FLOOR = 0.01
-"""With the parametrizations `noise` and `velocity`, s = -eps_hat / sqrt(sigma^2 + SIGMA_FLOOR^2) stays finite at t = 0."""
+"""Under `noise` and `velocity`, s = -eps_hat / sqrt(sigma^2 + SIGMA_FLOOR^2), which stays finite at t = 0."""
 
 
 class ImageScore(nn.Module):

@@ -174,8 +174,7 @@ def _mosaic(images: np.ndarray, side: int = 4) -> np.ndarray:
 
 def how_to_run(dataset: str) -> str:
     """The command that makes this data set's rows and pictures."""
-    launcher = "mnist" if dataset == "fashion-mnist" else dataset
-    return f"sh diffusion/run_{launcher}.sh" + (f" --dataset {dataset}" if launcher != dataset else "")
+    return f"sh diffusion/run_{dataset.replace('-', '_')}.sh"
 
 
 def image_figures(dataset: str) -> list[Product]:

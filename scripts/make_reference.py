@@ -9,8 +9,8 @@ from pathlib import Path
 
 from common.results import TABLES, files
 
-SHOWN = ("figures/diffusion/toy_bound_T.png",)
-"""Figures that the README shows, kept beside the tables that they are drawn from."""
+ALSO = ("bench/speed.csv", "bench/speed.json", "figures/diffusion/toy_bound_T.png")
+"""Copied as they are: the speed table, and the figure that the README shows."""
 
 
 def main() -> None:
@@ -25,11 +25,11 @@ def main() -> None:
     copied += [path for paper in papers for path in sorted((paper / "images").glob("*.npz"))]
     for path in copied:
         _copy(path, arguments.results_dir)
-    for figure in (arguments.results_dir / name for name in SHOWN):
-        if figure.exists():
-            target = arguments.results_dir / "reference" / "figures" / figure.name
+    for source in (arguments.results_dir / name for name in ALSO):
+        if source.exists():
+            target = arguments.results_dir / "reference" / source.relative_to(arguments.results_dir)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(figure, target)
+            shutil.copyfile(source, target)
     print(f"copied {len(copied)} files to '{arguments.results_dir / 'reference'}'")
 
 
