@@ -19,10 +19,11 @@ DETAIL_VARIANCE = 0.1
 """Variance per dimension that a good denoiser cannot tell from noise: 0.03 to 1 serve logit images about equally."""
 
 
-def log_normal(x: Tensor, std: float, batch_dims: int) -> Tensor:
-    """log N(x; 0, std^2 I), summed over all but the first `batch_dims` dimensions."""
-    flat = (x / std).flatten(batch_dims)
-    return -0.5 * flat.square().sum(-1) - flat.shape[-1] * (0.5 * math.log(2 * math.pi) + math.log(std))
+def log_normal(x: Tensor, std: float | Tensor, batch_dims: int) -> Tensor:
+    """log N(x; 0, std^2 I), summed over all but the first `batch_dims` dimensions; std a number or (batch...)."""
+    std = torch.as_tensor(std, dtype=x.dtype, device=x.device)
+    squared = x.flatten(batch_dims).square().sum(-1) / std**2
+    return -0.5 * squared - x[(0,) * batch_dims].numel() * (0.5 * math.log(2 * math.pi) + std.log())
 
 
 def exact_divergence(score: Score) -> ScoreAndDivergence:
@@ -99,6 +100,8 @@ def ode_log_likelihood(
     """
     times = torch.as_tensor(T, dtype=x0.dtype, device=x0.device)
     batch = x0.shape[: max(times.ndim, 1)]
+    stds = [schedule.prior_std(float(one)) for one in times.flatten()]
+    prior = torch.tensor(stds, dtype=x0.dtype, device=x0.device).reshape(times.shape).expand(batch)
     times = times.expand(batch)
     d = x0[(0,) * len(batch)].numel()
     # The state is float64 where the device has it: the solver's error control is finer than float32's rounding.
@@ -124,7 +127,7 @@ def ode_log_likelihood(
         states, logs = odeint(field, start, ends, rtol=tolerance, atol=tolerance, **settings)
     except AssertionError as error:
         raise RunFailedError(f"the ODE solver failed ({error}): raise --ode-tolerance or train longer") from error
-    log_p = log_normal(states[-1], schedule.prior_std(float(times.max())), len(batch)) + logs[-1]
+    log_p = log_normal(states[-1], prior.to(precise), len(batch)) + logs[-1]
     if not bool(torch.isfinite(log_p).all()):
         raise RunFailedError("the ODE likelihood is not finite: the score diverges along the flow")
     return OdeLikelihood(log_p, states[-1], evaluations)

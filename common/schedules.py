@@ -235,7 +235,8 @@ class DDPM:
         knots = self.logsnr.to(t)
         i = t.floor().clamp(0, self.steps - 2).long()
         slope = knots[i + 1] - knots[i]
-        return knots[i] + slope * (t.clamp(0, self.steps - 1) - i), slope
+        inside = (t >= 0) & (t <= self.steps - 1)  # beyond the ends the log-SNR is held
+        return knots[i] + slope * (t.clamp(0, self.steps - 1) - i), torch.where(inside, slope, 0.0)
 
     def at(self, t: Tensor) -> Level:
         """Return values and derivatives of the interpolated schedule: alpha^2 = s(logsnr), sigma^2 = s(-logsnr)."""
@@ -318,6 +319,7 @@ class DebiasedTime:
     def sample(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Map uniforms u in (0, 1) to times t and their density p(t), both in the broadcast shape."""
         T = torch.as_tensor(self.T, dtype=u.dtype, device=u.device)
+        u = u.clamp(min=2.0**-25)  # generators may return 0, where sigma = 0 and the log-SNR is infinite
         t_eps = T.clamp(max=self.t_eps)
         start = self.schedule.at(t_eps)
         flat = -start.dlogsnr_dt * t_eps

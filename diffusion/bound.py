@@ -36,7 +36,7 @@ class Bound:
 
     @property
     def se(self) -> float:
-        """Standard error of the bound, from term1 and the score loss; term2 is exact, term3 has no closed error."""
+        """Standard error from term1 and the score loss; the noise of L in term3, often larger, is not in it."""
         return math.hypot(self.term1_se, self.score_loss_se)
 
     def columns(self) -> dict[str, Any]:

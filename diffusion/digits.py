@@ -19,7 +19,7 @@ _FULL = ImageConfig(m=0)
 _QUICK = ImageConfig(
     network="digits-narrow",
     parametrization="velocity",
-    time_sampler="debiased",
+    time_sampler="importance",
     iterations=200,
     test_images=64,
     batch=32,
@@ -55,7 +55,7 @@ SWEEPS: dict[str, list[ImageConfig]] = {
     "quick": [*over_T_and_seeds(_QUICK, _QUICK_T, (0, 1, 2)), *over_T_and_seeds(_QUICK_FULL, _QUICK_T, (0, 1, 2))],
     "smoke": [
         *over_T_and_seeds(_SMOKE, (0.5,), (0,)),
-        *over_T_and_seeds(dataclasses.replace(_SMOKE, m=0, time_sampler="debiased"), (0.5,), (0,)),
+        *over_T_and_seeds(dataclasses.replace(_SMOKE, m=0, time_sampler="importance"), (0.5,), (0,)),
     ],
 }
 

@@ -67,7 +67,8 @@ class ImageConfig(RunConfig):
     dropout: float = 0.0
     """Dropout of the U-Net."""
     time_sampler: str = "uniform"
-    """Law of t in training: uniform, or debiased (uniform in log-SNR, importance weighted)."""
+    """Law of t in training: uniform; debiased (uniform in log-SNR: the likelihood weighting); or importance (the same
+    t, weighted so that the loss is that of uniform t)."""
     logit_A: float = 0.05
     """A of the logit transform y = logit(A + (1 - 2A) x)."""
     beta_min: float = 0.1
@@ -108,7 +109,7 @@ class ImageConfig(RunConfig):
         choose("data set", self.dataset, NAMES)
         choose("network", self.network, sorted(NETWORKS))
         choose("parametrization", self.parametrization, ("drift", "noise", "velocity"))
-        choose("time sampler", self.time_sampler, ("uniform", "debiased"))
+        choose("time sampler", self.time_sampler, ("uniform", "debiased", "importance"))
         choose("probe", self.probe, ("rademacher", "gaussian"))
         choose("precision", self.precision, ("fp32", "bf16"))
         for name in ("iterations", "batch", "sde_steps", "elbo_draws", "ode_probes", "score_draws", "eval_batch"):

@@ -48,9 +48,11 @@ def time_law(config: ImageConfig, schedule: VP) -> UniformTime | DebiasedTime:
 
 
 class ImageObjective:
-    """Loss of one optimiser step: mean over the batch of 1/(T p(t)) 1/2 |sigma s + eps|^2, a function of (seed, step).
+    """Loss of one optimiser step: mean over the batch of w(t) 1/2 |sigma s + eps|^2, a function of (seed, step).
 
-    Uniform t has weight 1; debiased t is weighted so that the loss estimates the same integral.
+    uniform: t ~ U(0, T), w = 1. debiased (Huang et al. 2021, app. C): t with density p proportional to g^2/sigma^2 and
+    w = 1, which is the likelihood weighting, the ELBO's integrand. importance: the same t with w = 1/(T p(t)), so that
+    the loss estimates the integral of `uniform`.
 
     Args:
         config: the run's settings.
@@ -74,7 +76,8 @@ class ImageObjective:
         u = torch.rand(pixels.shape, generator=source).to(self.device)
         x0, _ = self.transform.forward(dequantize(pixels, u, self.images.levels))
         t, density = self.law.sample(self._stratified(source))
-        t, weight = t.to(x0), (1 / (self.config.T * density)).to(x0)
+        weight = 1 / (self.config.T * density) if self.config.time_sampler == "importance" else torch.ones_like(t)
+        t, weight = t.to(x0), weight.to(x0)
         eps = torch.randn(x0.shape, generator=source).to(x0)
         level = self.score.schedule.at(t)
         x_t = expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps

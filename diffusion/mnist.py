@@ -28,14 +28,14 @@ FEW_SHOT = ImageConfig(
 """The published few-shot settings: one batch of all 16 images an epoch."""
 FULL = dataclasses.replace(FEW_SHOT, m=0)
 """The published settings with the full training set: 10,000 iterations are 21 epochs."""
-# Few-shot only, a narrow network, briefly trained: the velocity, a moving average and log-SNR-uniform times (published: the
-# drift, no average, uniform times) get further in few steps.
+# Few-shot only, a narrow network, briefly trained: the velocity, a moving average and log-SNR-uniform times (published:
+# the drift, no average, uniform times) get further in few steps.
 QUICK = ImageConfig(
     dataset="mnist",
     m=16,
     network="mnist-narrow",
     parametrization="velocity",
-    time_sampler="debiased",
+    time_sampler="importance",
     iterations=200,
     batch=16,
     lr=2e-3,
@@ -53,7 +53,7 @@ SMOKE = ImageConfig(
     m=16,
     network="mnist-tiny",
     parametrization="velocity",
-    time_sampler="debiased",
+    time_sampler="importance",
     iterations=4,
     batch=8,
     ema_decay=0.9,

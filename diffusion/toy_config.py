@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from common.config import RunConfig
 from common.errors import UserError, choose
 from common.schedules import VP
-from common.toy import TOYS
+from common.toy import TOYS, make
 
 PAPER_T = tuple(round(0.2 * k, 1) for k in range(1, 11))
 PAPER_M = (10, 100, 200, 600, 800, 1000, 2000)
@@ -56,6 +56,10 @@ class ToyConfig(RunConfig):
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
         choose("data set", self.dataset, sorted(TOYS))
+        if make(self.dataset).d != 2:
+            raise UserError(
+                f"data set '{self.dataset}' is not 2-D: the 2-D study takes swiss_roll, moons, scg and the like"
+            )
         for name in ("m", "epochs", "batch", "hidden", "sde_steps", "test_points", "mi_draws"):
             least = 2 if name in ("m", "test_points", "mi_draws") else 1
             if getattr(self, name) < least:

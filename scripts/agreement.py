@@ -46,7 +46,7 @@ def compare(table: Table, yours: pd.DataFrame, reference: pd.DataFrame) -> Match
     described.index = pd.Index(labels[described.index])
     errors = {column.error_of: column.name for column in table.columns if column.kind == "error"}
     tests = [
-        welch(_moments(yours, mine, name, errors.get(name)), _moments(reference, theirs, name, errors.get(name)))
+        pooled_test(_moments(yours, mine, name, errors.get(name)), _moments(reference, theirs, name, errors.get(name)))
         .assign(column=name)
         .join(described)
         for name in table.names("value")
@@ -59,14 +59,15 @@ def compare(table: Table, yours: pd.DataFrame, reference: pd.DataFrame) -> Match
     )
 
 
-def welch(yours: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    """Welch's t-test of two means over seeds, with the measurement errors added.
+def pooled_test(yours: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Student's t-test of two means over seeds with the pooled spread, the measurement errors added.
 
-    se^2 = s1^2/n1 + s2^2/n2 + mean(e1^2)/n1 + mean(e2^2)/n2, at least FLOOR relative; s is the spread over seeds, e
-    the standard error of one value. Since s holds the measurement errors already, and since both sides often share
-    seeds, the test is conservative. A side with one seed borrows the other's spread; where both have one, nothing tells
-    a difference from chance and the verdict is "one seed". Degrees of freedom: Satterthwaite's, with the measurement
-    errors as known, and at least n1 + n2 - 2. Values that are the same within FLOOR agree by definition.
+    se^2 = s^2 (1/n1 + 1/n2) + mean(e1^2)/n1 + mean(e2^2)/n2, at least FLOOR relative; s^2 is the variance over seeds
+    pooled from both sides (if nothing differs it is one variance), e the standard error of one value. Degrees of
+    freedom n1 + n2 - 2: exact for normal values, one seed on one side included. s holds the measurement errors already,
+    so where there are any, and where both sides share seeds, the test is conservative. Where both sides have one seed,
+    nothing tells a difference from chance and the verdict is "one seed". Values that are the same within FLOOR agree by
+    definition.
 
     Args:
         yours: mean, var (empty for one seed), n, low, high and e2 (mean squared measurement error) by setting.
@@ -81,17 +82,15 @@ def welch(yours: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     same = both["n_a"] == both["n_b"]
     for moment in ("mean", "low", "high"):
         same &= (both[f"{moment}_a"] - both[f"{moment}_b"]).abs() <= floor
-    parts_a = both["var_a"].fillna(both["var_b"]) / both["n_a"]
-    parts_b = both["var_b"].fillna(both["var_a"]) / both["n_b"]
-    variance = parts_a + parts_b + both["e2_a"] / both["n_a"] + both["e2_b"] / both["n_b"]
-    se = np.sqrt(variance).clip(lower=floor)
     own_a, own_b = both["n_a"] - 1, both["n_b"] - 1
-    # A side with one seed has no degrees of freedom of its own: its term drops out of Satterthwaite's sum.
-    spent = parts_a**2 / own_a.where(own_a > 0, np.inf) + parts_b**2 / own_b.where(own_b > 0, np.inf)
+    spread = own_a * both["var_a"].fillna(0.0) + own_b * both["var_b"].fillna(0.0)
+    freedom = own_a + own_b
+    pooled = spread / freedom.where(freedom > 0)
+    variance = pooled * (1 / both["n_a"] + 1 / both["n_b"]) + both["e2_a"] / both["n_a"] + both["e2_b"] / both["n_b"]
+    se = np.sqrt(variance).clip(lower=floor)
     with np.errstate(divide="ignore", invalid="ignore"):
-        satterthwaite = np.where(spent > 0, variance**2 / spent, np.inf)
         z = ((a - b) / se).where(se > 0, 0.0)
-    p = 2 * stats.t.sf(z.abs(), np.maximum(satterthwaite, own_a + own_b))
+    p = 2 * stats.t.sf(z.abs(), freedom)
     verdict = np.where(same, "same", np.where(variance.isna(), "one seed", "tested"))
     p = np.where(verdict == "tested", p, 1.0)
     return pd.DataFrame({"yours": a, "reference": b, "se": se, "z": z, "p": p, "verdict": verdict}, index=both.index)

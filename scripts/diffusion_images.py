@@ -77,7 +77,7 @@ def bound_T(results: Path, dataset: str) -> Figure:
     for axes, rows in panels:
         rows = select.only(rows, step_rule=select.preferred_rule(rows, RULES))
         for variant, look in zip(parts.VARIANTS, style.LOOKS, strict=False):
-            summary = select.over_seeds(select.only(rows, variant=variant), "T", "bound_nats", "bound_se")
+            summary = select.over_seeds(select.only(rows, variant=variant), "T", "bound_nats")
             if len(summary):
                 style.curve(axes, summary, look, f"bound, {variant} variant")
         style.log_if_wide(axes, rows["bound_nats"].to_numpy(float), ratio=10.0)

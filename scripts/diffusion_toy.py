@@ -35,7 +35,7 @@ def bound_T(results: Path) -> Figure:
     left = fig.subplots()
     right = left.twinx()
     bound, kl, kde, _, _ = style.LOOKS
-    style.curve(left, select.over_seeds(rows, "T", "bound_nats", "bound_se"), bound, "bound, published (left axis)")
+    style.curve(left, select.over_seeds(rows, "T", "bound_nats"), bound, "bound, published (left axis)")
     _draw_kl(right, rows, "T", kl, "test KL, exact (right axis)")
     kernel = select.over_seeds(rows, "T", "kl_kde_nats")
     if len(kernel):
@@ -72,7 +72,7 @@ def bound_m(results: Path) -> Figure:
     fig = style.figure(style.PAGE, 2.9)
     left, right = fig.subplots(1, 2)
     for variant, look in zip(parts.VARIANTS, style.LOOKS, strict=False):
-        summary = select.over_seeds(select.only(rows, variant=variant), "m", "bound_nats", "bound_se")
+        summary = select.over_seeds(select.only(rows, variant=variant), "m", "bound_nats")
         _draw_slope(left, summary, look, f"bound, {variant}")
     kl = select.over_seeds(select.only(rows, variant="published"), "m", "kl_test_nats", "kl_test_se")
     _draw_slope(right, kl, style.LOOKS[1], "test KL, exact")
@@ -110,7 +110,7 @@ def variants_T(results: Path) -> Figure:
         for rule, look in zip(parts.RULES, style.LOOKS, strict=False):
             rows = select.only(frame, variant=variant, step_rule=rule)
             if len(rows):
-                style.curve(axes, select.over_seeds(rows, "T", "bound_nats", "bound_se"), look, parts.rule_label(rows))
+                style.curve(axes, select.over_seeds(rows, "T", "bound_nats"), look, parts.rule_label(rows))
         axes.set(title=f"{variant} variant", xlabel="diffusion time T", ylabel="bound (nats)")
         style.ticks_at(axes, frame["T"].unique())
     style.legend_below(fig, list(panels), 2)

@@ -122,7 +122,7 @@ def band_note(frame: pd.DataFrame, x: str) -> str:
     counts = frame.groupby(x)["seed"].nunique()
     low, high = int(counts.min()), int(counts.max())
     if high == 1:
-        return "one seed; bars: 95% interval of the measurement"
+        return "one seed; bars, where drawn: 95% interval of the measurement"
     return f"band: 95% interval of the mean over {high if low == high else f'{low} to {high}'} seeds"
 
 

@@ -16,7 +16,7 @@ from common.likelihood import (
     ode_log_likelihood,
 )
 from common.mixture import GaussianMixture
-from common.schedules import VP, DebiasedTime, UniformTime, expand
+from common.schedules import VE, VP, DebiasedTime, UniformTime, expand
 from common.seeds import generator
 
 VARIANCES = torch.tensor([0.3, 1.0, 4.0], dtype=torch.float64)
@@ -107,6 +107,23 @@ def test_networks_of_different_T_side_by_side_are_solved_as_alone():
     for i in range(2):
         alone = ode_log_likelihood(gaussian_divergence, SCHEDULE, x[i], float(T[i, 0]), tolerance=1e-8)
         torch.testing.assert_close(together.log_p[i], alone.log_p, atol=1e-5, rtol=0)
+
+
+def test_each_time_has_its_own_prior_under_a_variance_exploding_schedule():
+    # N(0, v) data stay N(0, v + std(t)^2): the flow stretches them, and the prior at T is N(0, std(T)^2).
+    schedule, v = VE(), 2.0
+    x = torch.randn(2, 10, 1, generator=generator(0, "x"), dtype=torch.float64)
+    T = torch.tensor([[0.4], [1.0]], dtype=torch.float64)
+
+    def score(points, t):
+        variance = v + schedule.at(t).sigma ** 2
+        return -points / variance[..., None], -1 / variance
+
+    solved = ode_log_likelihood(score, schedule, x, T, tolerance=1e-8)
+    std = schedule.at(T).sigma
+    stretch = torch.sqrt((v + std**2) / v)
+    truth = log_normal(x * stretch[..., None], std.expand(2, 10), 2) + stretch.log()
+    torch.testing.assert_close(solved.log_p, truth, atol=1e-5, rtol=0)
 
 
 def test_heun_converges_to_the_adaptive_solver_at_second_order():

@@ -114,29 +114,36 @@ def test_no_reference_is_said(tmp_path, capsys, monkeypatch):
     assert "the reference has no rows" in out
 
 
-def test_false_alarms_keep_to_the_level():
+@pytest.mark.parametrize(("n_a", "n_b"), [(3, 4), (1, 3), (2, 5), (3, 3)])
+@pytest.mark.parametrize("level", [0.05, 1e-3])
+def test_false_alarms_keep_to_the_level(n_a, n_b, level):
     rng = np.random.default_rng(0)
-    trials = 400
-    yours, reference = (pd.concat([moments(rng.standard_normal(n)) for _ in range(trials)]) for n in (3, 4))
-    p = agreement.welch(yours.reset_index(drop=True), reference.reset_index(drop=True))["p"]
-    # Degrees of freedom n1 + n2 - 2 with Welch's se reject a little more than 5% at 5%: at most 8% at these sizes.
-    assert np.mean(p < 0.05) < 0.08 + 4 * np.sqrt(0.08 / trials)
+    trials = 100_000
+
+    def side(n):
+        values = rng.standard_normal((trials, n))
+        variance = values.var(1, ddof=1) if n > 1 else np.full(trials, np.nan)
+        columns = {"mean": values.mean(1), "var": variance, "low": values.min(1), "high": values.max(1)}
+        return pd.DataFrame({**columns, "n": n, "e2": 0.0})
+
+    alarms = np.mean(agreement.pooled_test(side(n_a), side(n_b))["p"] < level)
+    assert abs(alarms - level) < 4 * np.sqrt(level / trials)
 
 
-def test_welch_against_scipy_with_equal_spread():
+def test_pooled_test_against_scipy():
     from scipy import stats
 
-    a, b = np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.0, 4.0])
-    row = agreement.welch(moments(a), moments(b)).iloc[0]
-    assert row["p"] == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-12)
-    assert row["z"] == pytest.approx(-1.0 / np.sqrt(2 / 3))
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([2.0, 3.0, 4.5, 7.0])
+    row = agreement.pooled_test(moments(a), moments(b)).iloc[0]
+    assert row["p"] == pytest.approx(stats.ttest_ind(a, b, equal_var=True).pvalue, rel=1e-12)
+    assert row["z"] == pytest.approx(stats.ttest_ind(a, b, equal_var=True).statistic, rel=1e-12)
 
 
 def test_measurement_error_widens_and_one_seed_borrows_the_spread():
-    plain = agreement.welch(moments([1.0, 2.0, 3.0]), moments([5.0])).iloc[0]
+    plain = agreement.pooled_test(moments([1.0, 2.0, 3.0]), moments([5.0])).iloc[0]
     assert plain["verdict"] == "tested"
     assert plain["se"] == pytest.approx(np.sqrt(1 / 3 + 1))
-    measured = agreement.welch(moments([1.0, 2.0, 3.0], e2=3.0), moments([5.0], e2=2.0)).iloc[0]
+    measured = agreement.pooled_test(moments([1.0, 2.0, 3.0], e2=3.0), moments([5.0], e2=2.0)).iloc[0]
     assert measured["se"] == pytest.approx(np.sqrt(1 / 3 + 1 + 1 + 2))
 
 
