@@ -74,16 +74,15 @@ def bound_m(results: Path) -> Figure:
     for variant, look in zip(parts.VARIANTS, style.LOOKS, strict=False):
         summary = select.over_seeds(select.only(rows, variant=variant), "m", "bound_nats")
         _draw_slope(left, summary, look, f"bound, {variant}")
-    kl = select.over_seeds(select.only(rows, variant="published"), "m", "kl_test_nats", "kl_test_se")
-    _draw_slope(right, kl, style.LOOKS[1], "test KL, exact")
+    _draw_kl_m(right, select.only(rows, variant="published"), style.LOOKS[1])
     for axes, label in ((left, "bound (nats)"), (right, "test KL (nats)")):
         axes.set(xlabel="training examples m", ylabel=label)
         style.log_y(axes)
         style.log_ticks(axes, sorted(rows["m"].unique()))
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
-    note = "slope: least squares on logs of the means, with its 95% interval"
-    style.title(fig, parts.describe(rows, "m"), [f"{select.band_note(rows, 'm')}; {note}"], source)
+    note = "slope: least squares on logs, with its 95% interval"
+    style.title(fig, parts.describe(rows, "m"), [f"left: {select.band_note(rows, 'm')}; {note}"], source)
     return fig
 
 
@@ -144,6 +143,32 @@ def _draw_kl(axes: Axes, rows: pd.DataFrame, x: str, look: style.Look, label: st
     summary = select.over_seeds(rows, x, "kl_test_nats", "kl_test_se")
     if len(summary):
         style.curve(axes, summary, look, label)
+
+
+KL_FIT_FROM = 100
+"""Smallest m of the slope of the test KL: ten points leave most of the law without mass, another regime."""
+
+
+def _draw_kl_m(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
+    """Test KL against m: each seed, and the median (one diverging flow would be the mean of all seeds)."""
+    shown = rows[rows["kl_test_nats"] > 0]
+    hidden = sorted(rows.loc[rows["kl_test_nats"] <= 0, "m"].unique())
+    if hidden:
+        text = f"seeds at or below 0 are not shown at m = {', '.join(f'{m:,g}' for m in hidden)}"
+        axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=6)
+    if shown.empty:
+        return
+    medians = shown.groupby("m")["kl_test_nats"].median()
+    axes.scatter(shown["m"], shown["kl_test_nats"], s=8, facecolor="none", edgecolor=look.color, linewidth=0.7,
+                 label="test KL, exact: each seed")  # fmt: skip
+    fitted = medians[medians.index >= KL_FIT_FROM]
+    label = "median"
+    if len(fitted) > 1:
+        x = fitted.index.to_numpy(float)
+        slope = select.fit_slope(x, fitted.to_numpy(float))
+        label = f"median: slope {slope} (m from {KL_FIT_FROM})"
+        axes.plot(x, slope.at(x), color=look.color, linewidth=0.7, linestyle=(0, (1, 1)))
+    axes.plot(medians.index, medians, color=look.color, linestyle=look.line, marker=look.marker, label=label)
 
 
 def _draw_slope(axes: Axes, summary: pd.DataFrame, look: style.Look, name: str) -> None:
