@@ -44,7 +44,8 @@ reproduce: setup ## run everything at PRESET, then figures and report
 	@PRESET=$(PRESET) PAPER=$(PAPER) RESULTS=$(RESULTS) MAKE="$(MAKE)" sh scripts/reproduce.sh
 
 include scripts/figures.mk
-analysis report: | $(READY)
+analysis: | $(READY) ## draw the figures and tables whose CSVs changed
+report: | $(READY) ## collect everything in results/report.html
 
 verify: setup ## set your results beside results/reference
 	@$(PY) -m scripts.verify --results-dir $(RESULTS) $(if $(PAPER),--paper $(PAPER))
