@@ -40,6 +40,9 @@ def tree(tmp_path):
     return tmp_path
 
 
+OUTER_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "MAKEFILES", "PY", "PAPER", "RESULTS"}
+
+
 def age(tree):
     """Put all files an hour back, so that the tests do not depend on the clock's grain."""
     past = time.time() - 3600
@@ -52,7 +55,9 @@ def make(tree, *words, python="sh draw.sh"):
     """Run make; returns what it printed and the names that it had drawn."""
     calls = tree / "calls"
     calls.unlink(missing_ok=True)
-    done = subprocess.run(["make", f"PY={python}", *words], cwd=tree, capture_output=True, text=True)
+    # The tests may themselves run under make, whose variables would reach this one.
+    clean = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
+    done = subprocess.run(["make", f"PY={python}", *words], cwd=tree, capture_output=True, text=True, env=clean)
     assert done.returncode == 0, done.stderr
     lines = calls.read_text().splitlines() if calls.exists() else []
     drawn = [line.split()[4:] for line in lines if "scripts.figures" in line]
