@@ -4,7 +4,6 @@ PRESET ?= quick
 DATA_DIR ?= data
 RESULTS ?= results
 PYTHON ?= python3
-PAPERS := vae diffusion itdiffusion infodiffusion scoregen
 PAPER ?=
 VENV := .venv
 PY ?= $(VENV)/bin/python
