@@ -65,7 +65,7 @@ def bpd_T(results: Path, dataset: str) -> Figure:
         style.log_if_wide(axes, rows[["bpd_elbo", "bpd_ode"]].to_numpy(float).ravel())
         axes.set(xlabel="diffusion time T", ylabel="test bpd (bits/dim)")
         style.ticks_at(axes, rows["T"].unique())
-    style.legend_below(fig, [axes for axes, _ in panels], 4)
+    style.legend_below(fig, [axes for axes, _ in panels], 4 if len(panels) > 1 else 2)
     style.title(fig, f"{dataset}: test bits per dimension", [select.band_note(frame, "T")], source)
     return fig
 
