@@ -19,7 +19,7 @@ from common.seeds import generator
 
 @dataclass(frozen=True)
 class Bound:
-    """The terms of the bound of one network, in nats (see `common.results.tables.BoundColumns` for their formulas)."""
+    """The terms of the bound of one network, in nats; `common.results.tables.diffusion` has their formulas."""
 
     term1: float
     term1_se: float

@@ -15,9 +15,6 @@ TABLES_DIR := $(RESULTS)/tables
 FIGURES_STATE := $(FIGURES_DIR)/.state
 FIGURES_ROOTS := $(RESULTS) $(RESULTS)/reference
 
-FIGURES_TOY := toy_bound_T toy_bound_m toy_terms_T toy_variants_T
-FIGURES_DATASETS := digits mnist fashion-mnist cifar10
-
 # The recipe's shell is a child of make, so that $PPID names one queue for each make.
 FIGURES_QUEUE = $(FIGURES_STATE)/queue.$$PPID
 
@@ -61,26 +58,8 @@ endef
 FIGURES_DIRECT := $(filter $(FIGURES_DIR)/% $(TABLES_DIR)/%,$(MAKECMDGOALS))
 FIGURES_ALL :=
 FIGURES_SCRIPTS := scripts/style.py scripts/select.py
-FIGURES_PARTS := scripts/diffusion_parts.py
-
-FIGURES_IN_toy := $(call figures_of_table,diffusion/toy_bound)
-FIGURES_IN_image := $(call figures_of_table,diffusion/image_bound)
-FIGURES_IN_calibration := $(call figures_of_table,calibration/estimators)
-$(foreach set,toy $(FIGURES_DATASETS),$(eval FIGURES_IN_arrays-$(set) := $$(call figures_of_arrays,diffusion,$(set))))
-$(foreach source,toy image calibration $(foreach set,toy $(FIGURES_DATASETS),arrays-$(set)),\
-  $(eval $(call figures_source,$(source))))
-
-$(foreach name,$(FIGURES_TOY),\
-  $(eval $(call figures_product,diffusion,$(name),figures/diffusion/$(name).png,toy,scripts/diffusion_toy.py $(FIGURES_PARTS))))
-$(eval $(call figures_product,diffusion,toy_samples_T,figures/diffusion/toy_samples_T.png,arrays-toy,scripts/diffusion_toy.py scripts/diffusion_arrays.py))
-$(foreach name,toy_table_T toy_table_m,\
-  $(eval $(call figures_product,diffusion,$(name),tables/diffusion/$(name).md,toy,scripts/summaries.py $(FIGURES_PARTS))))
-$(foreach set,$(FIGURES_DATASETS),\
-  $(foreach name,$(set)_bpd_T $(set)_bound_T $(set)_terms_T,\
-    $(eval $(call figures_product,diffusion,$(name),figures/diffusion/$(name).png,image,scripts/diffusion_images.py $(FIGURES_PARTS))))\
-  $(eval $(call figures_product,diffusion,$(set)_samples_T,figures/diffusion/$(set)_samples_T.png,arrays-$(set),scripts/diffusion_images.py scripts/diffusion_arrays.py))\
-  $(eval $(call figures_product,diffusion,$(set)_table_T,tables/diffusion/$(set)_table_T.md,image,scripts/summaries.py $(FIGURES_PARTS))))
-$(eval $(call figures_product,calibration,estimators,figures/calibration/estimators.png,calibration,scripts/calibration.py))
+# The products of each paper, and of the lab itself.
+include $(sort $(wildcard scripts/figures_*.mk))
 
 FIGURES_WANTED := $(notdir $(if $(PAPER),$(filter $(PAPER)/%,$(FIGURES_ALL)),$(FIGURES_ALL)))
 FIGURES_FILES := $(foreach name,$(FIGURES_WANTED),$(FIGURES_FILE_$(name)))

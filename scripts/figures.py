@@ -10,10 +10,13 @@ from scripts import calibration, diffusion, style, summaries
 from scripts.registry import Product, Sheet
 from scripts.select import NoRowsError
 
+PARTS = (diffusion, calibration)
+"""Modules with `products()`, one for each paper and one for the lab itself."""
+
 
 def all_products() -> dict[str, Product]:
     """Every figure and table by name."""
-    return {product.name: product for product in (*diffusion.products(), *calibration.products())}
+    return {product.name: product for part in PARTS for product in part.products()}
 
 
 def draw(product: Product, results: Path) -> str | None:

@@ -6,15 +6,16 @@ cd "$(dirname "$0")/.."
 PRESET=${PRESET:-quick}
 MAKE=${MAKE:-make}
 RESULTS=${RESULTS:-results}
-case ${PAPER:-} in
-    "") papers="diffusion" ;;
-    diffusion) papers=$PAPER ;;
-    vae | itdiffusion | infodiffusion | scoregen)
-        echo "error: $PAPER/ has no experiments yet: choose PAPER=diffusion" >&2
-        exit 2
-        ;;
+# The folders with experiments, in the order of the README.
+known=""
+for folder in diffusion itdiffusion vae scoregen infodiffusion; do
+    if [ -f "$folder/quick.list" ]; then known="$known $folder"; fi
+done
+papers=${PAPER:-$known}
+case " $known " in
+    *" $papers "*) ;;
     *)
-        echo "error: unknown PAPER '$PAPER': choose diffusion" >&2
+        echo "error: unknown PAPER '$PAPER': choose one of$known" >&2
         exit 2
         ;;
 esac
