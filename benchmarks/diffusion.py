@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from benchmarks import diffusion_images
 from benchmarks import reference_diffusion as plain
 from benchmarks.timing import Duel, seconds
 from common.empirical import mutual_information_batch
@@ -226,4 +227,5 @@ ROWS: dict[str, Callable[[], Duel]] = {
     "diffusion.train_sweep_scaling_20": partial(sweep_scaling, 20),
     "diffusion.train_sweep_scaling_40": partial(sweep_scaling, 40),
     "diffusion.bound_m2000": bound,
+    **diffusion_images.ROWS,
 }

@@ -21,6 +21,11 @@ NOT_IN_ID = {"in_id": False}
 """Metadata of fields that say where and how a run is computed, not what: they do not enter its id."""
 
 
+def not_in_id_at(value: Any) -> dict[str, Any]:
+    """Metadata of a setting that came when there were runs already: at `value`, what they did, it leaves their ids."""
+    return {"not_in_id_at": value}
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Fields that every script has. None of them changes what is computed, so none enters the run id."""
@@ -54,7 +59,7 @@ Options = TypeVar("Options")
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """The fields of `config` that make up its run id, as plain JSON values."""
+    """The fields of `config` that say what is computed, as plain JSON values."""
     fields = [item for item in dataclasses.fields(config) if item.metadata.get("in_id", True)]
     return {item.name: _plain(getattr(config, item.name)) for item in fields}
 
@@ -62,9 +67,16 @@ def identity(config: RunConfig) -> dict[str, Any]:
 def run_id(config: RunConfig) -> str:
     """The id of the run that `config` describes: 12 hex digits of SHA-256 of its resolved values.
 
-    Paths, device, threads and the like (`RunConfig`) do not enter it, so a requeued job finds its folder again.
+    Paths, device, threads and the like (`RunConfig`) do not enter it, so a requeued job finds its folder again; nor
+    does a setting at the value that its `not_in_id_at` names.
     """
-    text = json.dumps({"type": type(config).__name__, **identity(config)}, sort_keys=True)
+    silent = {
+        item.name
+        for item in dataclasses.fields(config)
+        if "not_in_id_at" in item.metadata and getattr(config, item.name) == item.metadata["not_in_id_at"]
+    }
+    values = {name: value for name, value in identity(config).items() if name not in silent}
+    text = json.dumps({"type": type(config).__name__, **values}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

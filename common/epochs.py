@@ -1,7 +1,8 @@
 """Noised training batches for networks trained side by side: noise is a function of (seed, epoch, sample index)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,7 +24,40 @@ class NoisedBatch:
     sigma_over_g: Tensor
 
 
-class NoisedEpochs:
+Batch = TypeVar("Batch")
+
+
+class BlockedEpochs(Generic[Batch]):
+    """Batches cut from blocks of epochs that are noised together, kept one block at a time.
+
+    A batch is a dataclass of tensors; in a block they are (epochs_per_block, k, n, ...), in a batch (k, b, ...).
+
+    Args:
+        batch: points of one optimiser step.
+        steps_per_epoch: batches of one epoch.
+        epochs_per_block: epochs noised together.
+    """
+
+    def __init__(self, batch: int, steps_per_epoch: int, epochs_per_block: int):
+        self.batch, self.steps_per_epoch, self.epochs_per_block = batch, steps_per_epoch, epochs_per_block
+        self._kept: tuple[int, Batch] | None = None
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of optimiser step `step`."""
+        epoch, part = divmod(step, self.steps_per_epoch)
+        block, within = divmod(epoch, self.epochs_per_block)
+        if self._kept is None or self._kept[0] != block:
+            self._kept = (block, self.noise_block(block))
+        rows = slice(part * self.batch, (part + 1) * self.batch)
+        whole: Any = self._kept[1]
+        return type(whole)(*[getattr(whole, field.name)[within, :, rows] for field in fields(whole)])
+
+    def noise_block(self, block: int) -> Batch:
+        """All points of block number `block`."""
+        raise NotImplementedError
+
+
+class NoisedEpochs(BlockedEpochs[NoisedBatch]):
     """The training batches of k data sets of m points, one per network.
 
     Each epoch visits every point once in an order of its own, in batches of at most `batch`, with t ~ U(0, T) and
@@ -42,29 +76,11 @@ class NoisedEpochs:
         self.data, self.schedule, self.seeds = data, schedule, list(seeds)
         self.T = T.to(data)[:, None]
         self.m, self.d = data.shape[1:]
-        self.batch = min(batch, self.m)
-        self.steps_per_epoch = -(-self.m // self.batch)
-        self.epochs_per_block = max(1, min(512, BLOCK_POINTS // self.m))
-        self._block = -1
-        self._noised = NoisedBatch(*[data.new_empty(0)] * 4)
+        size = min(batch, self.m)
+        super().__init__(size, -(-self.m // size), max(1, min(512, BLOCK_POINTS // self.m)))
 
-    def __call__(self, step: int) -> NoisedBatch:
-        """The batch of optimiser step `step`."""
-        epoch, part = divmod(step, self.steps_per_epoch)
-        block, within = divmod(epoch, self.epochs_per_block)
-        if block != self._block:
-            self._noised = self._noise_block(block)
-            self._block = block
-        rows = slice(part * self.batch, (part + 1) * self.batch)
-        whole = self._noised
-        return NoisedBatch(
-            whole.x_t[within, :, rows],
-            whole.t[within, :, rows],
-            whole.eps[within, :, rows],
-            whole.sigma_over_g[within, :, rows],
-        )
-
-    def _noise_block(self, block: int) -> NoisedBatch:
+    def noise_block(self, block: int) -> NoisedBatch:
+        """See `BlockedEpochs`."""
         drawn = [self._draw(seed, block) for seed in self.seeds]
         u, eps, order = (torch.stack(parts, dim=1).to(self.data.device) for parts in zip(*drawn, strict=True))
         x0 = self.data.expand(self.epochs_per_block, *self.data.shape)

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import torch
 
-from common import atomic
+from common import atomic, distributed
 from common.checkpoints import is_complete
 from common.config import RunConfig, identity, run_id
 from common.errors import InterruptedRunError, UserError
@@ -64,12 +64,15 @@ class Run:
             "machine": {"system": platform.platform(), "processor": _processor()},
             "device": str(pick_device(self.config.device)),
             "threads": torch.get_num_threads(),
+            "processes": distributed.world_size(),
             "seconds": round(self.seconds, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 
     def say(self, text: str) -> None:
         """Tell the user, and the run's log."""
+        if not distributed.is_first():
+            return
         sys.stderr.write(f"{self.paper}/{self.experiment} {self.id}: {text}\n")
         with contextlib.suppress(OSError), (self.folder / "log.txt").open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
@@ -79,12 +82,19 @@ class Run:
         """Create the folder, take its lock and save the config; the lock goes with the process, however it ends.
 
         With `--force` the checkpoints of a run that reached its end are dropped, so that it starts anew; its results
-        stay until the new ones replace them. A forced run that was interrupted goes on, as any other.
+        stay until the new ones replace them. A forced run that was interrupted goes on, as any other. Of the processes
+        that torchrun started the first one does all this; the others wait for it, here and at the end.
 
         Raises:
             UserError: the runs or the results folder cannot be written.
             InterruptedRunError: another process works on this run.
         """
+        distributed.join()
+        if not distributed.is_first():
+            distributed.wait()
+            yield self
+            distributed.wait()
+            return
         for folder in (self.folder, self.config.results_dir / self.paper):
             _check_writable(folder)
         with (self.folder / "lock").open("a") as lock:
@@ -95,7 +105,9 @@ class Run:
                 for checkpoint in self.folder.glob("checkpoint-*"):
                     checkpoint.unlink()
             atomic.write_text(self.folder / "config.json", json.dumps(identity(self.config), indent=1) + "\n")
+            distributed.wait()
             yield self
+            distributed.wait()
 
 
 def pick_device(name: str) -> torch.device:
@@ -105,7 +117,7 @@ def pick_device(name: str) -> torch.device:
         UserError: there is no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -71,6 +71,23 @@ def logsnr_to_alpha_sigma(logsnr: Tensor) -> tuple[Tensor, Tensor]:
     return torch.exp(logsigmoid(logsnr) / 2), torch.exp(logsigmoid(-logsnr) / 2)
 
 
+def level_of_logsnr(t: Tensor, logsnr: Tensor, slope: Tensor) -> Level:
+    """The level of the variance-preserving schedule with this log-SNR and its derivative in t."""
+    alpha, sigma = logsnr_to_alpha_sigma(logsnr)
+    drift = slope * sigma**2 / 2
+    return Level(
+        t=t,
+        alpha=alpha,
+        sigma=sigma,
+        logsnr=logsnr,
+        drift=drift,
+        g2=-slope * sigma**2,
+        dalpha_dt=drift * alpha,
+        dsigma_dt=-slope * sigma * alpha**2 / 2,
+        dlogsnr_dt=slope,
+    )
+
+
 @dataclass(frozen=True)
 class VP:
     """Variance preserving SDE, dx = -beta/2 x dt + sqrt(beta) dw (Song et al. 2021, eq. 11).
@@ -240,20 +257,7 @@ class DDPM:
 
     def at(self, t: Tensor) -> Level:
         """Return values and derivatives of the interpolated schedule: alpha^2 = s(logsnr), sigma^2 = s(-logsnr)."""
-        logsnr, slope = self._piece(t)
-        alpha, sigma = logsnr_to_alpha_sigma(logsnr)
-        drift = slope * sigma**2 / 2
-        return Level(
-            t=t,
-            alpha=alpha,
-            sigma=sigma,
-            logsnr=logsnr,
-            drift=drift,
-            g2=-slope * sigma**2,
-            dalpha_dt=drift * alpha,
-            dsigma_dt=-slope * sigma * alpha**2 / 2,
-            dlogsnr_dt=slope,
-        )
+        return level_of_logsnr(t, *self._piece(t))
 
     def t_to_logsnr(self, t: Tensor) -> Tensor:
         """Return the log-SNR at (fractional) steps t."""

@@ -38,6 +38,7 @@ class Experiment:
         run: does one run, `run(preset, config)`.
         cost: estimates one run.
         kind: which of the sweep's kinds a config is of (few-shot or full, say), where each has settings of its own.
+        expand: the runs that one config stands for, after the flags are applied (the folds and repeats of a grid).
     """
 
     command: str
@@ -47,6 +48,7 @@ class Experiment:
     run: Callable[[str, Any], None]
     cost: Callable[[Any], Cost]
     kind: Callable[[Any], object] = lambda config: None
+    expand: Callable[[Any], list[Any]] = lambda config: [config]
 
 
 def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
@@ -66,6 +68,7 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
     configs = _apply(presets[preset], parsed, words, experiment.kind)
     for config in configs:
         experiment.check(config)
+    configs = distinct([run for config in configs for run in experiment.expand(config)])
     configs = _share(configs, experiment.cost, parsed.task)
     if parsed.count:  # before the device is looked for: a login node has no GPU
         sys.stdout.write(f"{len(configs)}\n")

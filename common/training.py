@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common import distributed
 from common.checkpoints import load_latest, save_checkpoint
 from common.errors import RunFailedError
 from common.progress import Progress
@@ -23,23 +24,28 @@ class Training:
     """What is trained and how; one optimiser step is `objective(step)`, summed, differentiated, applied.
 
     All randomness of a step must be a function of (seed, step), so that a resumed run draws what an unbroken one would.
+    Started by torchrun, each process's objective is the mean over its own share of the batch (`common.distributed`).
 
     Attributes:
         model: the network, or a batch of networks trained as one (`common.ensemble`).
         optimizer: an optimiser over its parameters.
-        objective: maps the step number to the loss, a scalar or one loss per network (k,).
+        objective: maps the step number to the loss, a scalar or one loss per network (k,). With `parts` above 1 it is
+            called as objective(step, part), and the sum over parts is the step's loss.
         steps: optimiser steps in all.
         ema_decay: decay of the exponential moving average of the parameters; 0: none is kept.
         max_grad_norm: gradients are scaled to this norm at most; 0: never.
-        evaluate: called after the steps in `evaluate_after` (a step count) and returns rows as plain dicts.
+        parts: backward passes of one step (gradient accumulation).
+        evaluate: called after the steps in `evaluate_after` (a step count) and returns rows as plain dicts, the same
+            ones in every process.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    objective: Callable[[int], Tensor]
+    objective: Callable[..., Tensor]
     steps: int
     ema_decay: float = 0.0
     max_grad_norm: float = 0.0
+    parts: int = 1
     evaluate: Callable[[int], list[dict[str, Any]]] = lambda step: []
     evaluate_after: Iterable[int] = ()
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -61,11 +67,12 @@ def train(run: Run, training: Training) -> list[dict[str, Any]]:
         RunFailedError: a loss or an evaluated number is not finite; names the step. The last whole checkpoint stays.
         InterruptedRunError: a signal or the time limit came; a checkpoint was written.
     """
-    step = _resume(run, training)
+    with distributed.first_goes_ahead():  # a damaged checkpoint is set aside once
+        step = _resume(run, training)
     evaluate_after = set(training.evaluate_after)
     losses: list[Tensor] = []
     last_save = time.monotonic()
-    board = _Board(run, step)
+    board = _Board(run, step) if distributed.is_first() else _NoBoard()
     with (
         StopWatch(run.config.max_minutes) as watch,
         Progress(f"{run.experiment} {run.id}", training.steps, step) as bar,
@@ -73,12 +80,14 @@ def train(run: Run, training: Training) -> list[dict[str, Any]]:
         while step < training.steps:
             losses.append(_one_step(training, step))
             step += 1
-            due, stopping = step in evaluate_after, watch.wanted  # asked once: a signal may come at any line below
+            # Asked once: a signal may come at any line below.
+            due, stopping = step in evaluate_after, distributed.anyone(watch.wanted)
             if len(losses) == CHECK_EVERY or due or step == training.steps or stopping:
                 mean = _check(losses, step)
                 losses.clear()
                 board.scalars(step, mean)
-                bar.update(step, f"loss {float(mean.mean()):.4g}")
+                if distributed.is_first():
+                    bar.update(step, f"loss {float(mean.mean()):.4g}")
             if due:
                 rows = training.evaluate(step)
                 _check_rows(rows, step)
@@ -91,7 +100,7 @@ def train(run: Run, training: Training) -> list[dict[str, Any]]:
             if stopping and step < training.steps:
                 board.close()
                 raise watch.stop(f"step {step:,} of {training.steps:,}")
-        if watch.received is not None:
+        if distributed.anyone(watch.received is not None):
             # It came during the last evaluation: whoever sent it does not want the sweep's next run to begin.
             board.close()
             raise watch.stop(f"step {step:,} of {training.steps:,}, before its results were written")
@@ -101,20 +110,24 @@ def train(run: Run, training: Training) -> list[dict[str, Any]]:
 
 def _one_step(training: Training, step: int) -> Tensor:
     training.optimizer.zero_grad(set_to_none=True)
-    loss = training.objective(step)
-    loss.sum().backward()
+    losses = []
+    for part in range(training.parts):
+        loss = training.objective(step) if training.parts == 1 else training.objective(step, part)
+        loss.sum().backward()
+        losses.append(loss.detach())
+    distributed.average_gradients(training.model.parameters())
     if training.max_grad_norm:
         nn.utils.clip_grad_norm_(training.model.parameters(), training.max_grad_norm)
     training.optimizer.step()
     if training.ema:
         with torch.no_grad():
             torch._foreach_lerp_(list(training.ema.values()), list(training.model.parameters()), 1 - training.ema_decay)
-    return loss.detach()
+    return torch.stack(losses).sum(0) if training.parts > 1 else losses[0]
 
 
 def _check(losses: list[Tensor], step: int) -> Tensor:
     """Mean of the losses since the last look; raises at the first step that is not finite."""
-    stacked = torch.stack(losses).double().cpu()
+    stacked = distributed.average(torch.stack(losses).cpu().double()).cpu()
     finite = torch.isfinite(stacked).reshape(len(losses), -1).all(1)
     if not bool(finite.all()):
         bad = step - len(losses) + 1 + int((~finite).float().argmax())
@@ -135,6 +148,8 @@ def _check_rows(rows: list[dict[str, Any]], step: int) -> None:
 
 
 def _save(run: Run, training: Training, step: int) -> None:
+    if not distributed.is_first():
+        return
     tensors = {f"model/{name}": item for name, item in training.model.state_dict().items()}
     tensors |= {f"ema/{name}": item for name, item in training.ema.items()}
     optimizer_state = training.optimizer.state_dict()["state"]
@@ -198,3 +213,16 @@ class _Board:
 
     def close(self) -> None:
         self.writer.close()
+
+
+class _NoBoard:
+    """What the other processes have for it."""
+
+    def scalars(self, step: int, losses: Tensor) -> None:
+        pass
+
+    def rows(self, step: int, rows: list[dict[str, Any]]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

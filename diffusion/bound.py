@@ -66,8 +66,13 @@ def term2(x0: Tensor, alpha: Tensor | float) -> Tensor:
 
 def term3(score_norm: float, T: float, m: int, steps: int, schedule: VP) -> float:
     """T3 = sqrt(T L^2 / (2 m N) sum_k beta(t_k)), t_k = k T / N for k = 0..N-1, with L = `score_norm`."""
-    times = torch.arange(steps, dtype=torch.float64) * (T / steps)
-    return math.sqrt(T * score_norm**2 / (2 * m * steps) * float(schedule.beta(times).sum()))
+    return score_norm * float(term3_per_norm(torch.tensor(T, dtype=torch.float64), m, steps, schedule))
+
+
+def term3_per_norm(T: Tensor, m: int, steps: int, schedule: VP) -> Tensor:
+    """T3 / L = sqrt(T / (2 m N) sum_k beta(k T / N)), differentiable in T; T of any shape, the same shape out."""
+    times = T[..., None] * (torch.arange(steps, dtype=T.dtype, device=T.device) / steps)
+    return (T / (2 * m) * schedule.beta(times).mean(-1)).sqrt()
 
 
 class ScoreNorm:
@@ -137,8 +142,8 @@ def score_losses(
     T = T.to(data)[:, None]
     published, exact = [], []
     for replicate in range(replicates):
-        x0, u, eps = _replicate(data, seeds, draws, replicate)
-        published.append(_published_loss(score, schedule, x0, u * T, eps, score_batch))
+        x0, u, eps = spread_noise(data, seeds, draws, "score_loss", replicate)
+        published.append(published_loss(score, schedule, x0, u * T, eps, score_batch))
         start, end = schedule.t_to_logsnr(torch.full_like(T, t_eps)), schedule.t_to_logsnr(T)
         t = schedule.logsnr_to_t(start + u * (end - start))
         mean = _exact_gap(score, schedule, x0, t, eps, data, score_batch)
@@ -147,13 +152,16 @@ def score_losses(
     return ScoreLosses(p, p_se, e, e_se)
 
 
-def _replicate(data: Tensor, seeds: list[int], draws: int, replicate: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Training points (k, b, event...), stratified uniforms (k, b) and noise (k, b, event...) of one replicate."""
+def spread_noise(data: Tensor, seeds: list[int], draws: int, *stream: str | int) -> tuple[Tensor, Tensor, Tensor]:
+    """Training points (k, b, event...), stratified uniforms (k, b) and noise (k, b, event...), b >= `draws`.
+
+    Every training point comes equally often, or a random subset once where m > draws; a function of (seed, stream).
+    """
     m = data.shape[1]
     b = draws if m > draws else m * -(-draws // m)
     points, uniforms, noises = [], [], []
     for member, seed in zip(data, seeds, strict=True):
-        source = generator(seed, "score_loss", replicate)
+        source = generator(seed, *stream)
         index = torch.randperm(m, generator=source)[:b] if m > draws else torch.arange(m).repeat(b // m)
         strata = torch.randperm(b, generator=source)
         uniforms.append((strata + torch.rand(b, generator=source)) / b)
@@ -162,7 +170,16 @@ def _replicate(data: Tensor, seeds: list[int], draws: int, replicate: int) -> tu
     return torch.stack(points), torch.stack(uniforms).to(data), torch.stack(noises).to(data)
 
 
-def _published_loss(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, batch: int) -> Tensor:
+def published_loss(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, batch: int = 1_000_000) -> Tensor:
+    """Mean over b of 1/2 |sigma_t s(x_t, t) + eps|^2, x_t = alpha_t x0 + sigma_t eps, (k,) float64; differentiable.
+
+    Args:
+        score, schedule: as in `score_losses`.
+        x0: training points (k, b, event...).
+        t: times (k, b).
+        eps: noise of the shape of x0.
+        batch: points per network call.
+    """
     x_t, level = _noised(schedule, x0, t, eps)
     scaled = expand(level.sigma, x0) * _batched(score, x_t, t, batch)
     return 0.5 * (scaled + eps).flatten(2).double().square().sum(-1).mean(-1).cpu()

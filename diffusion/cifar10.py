@@ -14,12 +14,12 @@ from diffusion.digits import PAPER_T
 from diffusion.image import experiment
 from diffusion.image_config import ImageConfig, over_T_and_seeds
 
-# The settings of MNIST with CIFAR-10's network. The full set's 10,000 iterations are 25 epochs; the public loader also
-# mirrors images at random, training and test images alike, which is not done here.
-FEW_SHOT = dataclasses.replace(mnist.FEW_SHOT, dataset="cifar10", network="cifar10", eval_batch=256)
+# The settings of MNIST with CIFAR-10's network, training images mirrored at random (the public loader mirrors the test
+# images too, which is not done here). The full set's 10,000 iterations are 25 epochs.
+FEW_SHOT = dataclasses.replace(mnist.FEW_SHOT, dataset="cifar10", network="cifar10", flip=True, eval_batch=256)
 FULL = dataclasses.replace(FEW_SHOT, m=0)
 QUICK = dataclasses.replace(mnist.QUICK, dataset="cifar10", network="cifar10-narrow")
-SMOKE = dataclasses.replace(mnist.SMOKE, dataset="cifar10", network="cifar10-tiny")
+SMOKE = dataclasses.replace(mnist.SMOKE, dataset="cifar10", network="cifar10-tiny", flip=True)
 
 SWEEPS: dict[str, list[ImageConfig]] = {
     "paper": [*over_T_and_seeds(FEW_SHOT, PAPER_T, (0, 1, 2)), *over_T_and_seeds(FULL, PAPER_T, (0, 1, 2))],

@@ -4,9 +4,13 @@ The sweeps are in `diffusion.digits` and its neighbours, one module per data set
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
+from common.data import ImageSet
 from common.networks.unet import UNet, UNetConfig
 from common.results import ImageBound, write, write_arrays
 from common.runs import Run, pick_device
@@ -19,6 +23,9 @@ from diffusion.image_data import load_images
 from diffusion.image_evaluate import ImageEvaluation
 from diffusion.image_model import ImageObjective, ImageScore
 
+AnyConfig = TypeVar("AnyConfig", bound=ImageConfig)
+MakeObjective = Callable[[AnyConfig, ImageScore, ImageSet, LogitTransform], ImageObjective]
+
 
 def run_image(preset: str, config: ImageConfig) -> None:
     """One run: config, data, model, loop, results."""
@@ -26,30 +33,51 @@ def run_image(preset: str, config: ImageConfig) -> None:
     device = pick_device(config.device)
     data, test = load_images(config, device)
     with run.open():
-        transform = LogitTransform(data.levels, config.logit_A)
-        score = ImageScore(
-            UNet(config.unet(), config.seed), VP(config.beta_min, config.beta_max), config.parametrization
-        ).to(device)
-        objective = ImageObjective(config, score, data, transform)
-        training = Training(
-            model=score,
-            optimizer=torch.optim.Adam(score.parameters(), lr=config.lr, fused=True),
-            objective=objective,
-            steps=config.iterations,
-            ema_decay=config.ema_decay,
-        )
-        train(run, training)
-
-        score.load_state_dict(training.averaged(), strict=False)
-        epoch = config.iterations // objective.per_epoch
-        rows, pictures = ImageEvaluation(config, data, test, transform).rows(score, epoch)
+        columns, pictures = train_and_measure(run, config, data, test, ImageObjective)
         provenance = run.provenance()
         write_arrays(config.results_dir, "diffusion", run.id, pictures, provenance)
-        path = write(config.results_dir, ImageBound, run.id, rows, provenance)
-        run.say(
-            f"{config.split}, T = {config.T}, seed {config.seed}: {rows[0].bpd_ode:.3f} bits/dim by the ODE, in {path} "
-            f"after {run.seconds:.0f} s"
-        )
+        path = write(config.results_dir, ImageBound, run.id, [ImageBound(**row) for row in columns], provenance)
+        run.say(f"{summary(config, columns)}, in {path} after {run.seconds:.0f} s")
+
+
+def train_and_measure(
+    run: Run, config: AnyConfig, data: ImageSet, test: ImageSet, make_objective: MakeObjective[AnyConfig]
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Train the model on the images `data`, from the run's last checkpoint where there is one, and measure it.
+
+    Args:
+        run: the run, open.
+        config: its settings.
+        data: training images, on the device.
+        test: held-out images, on the device.
+        make_objective: (config, model, images, transform) -> the loss of a step.
+
+    Returns:
+        Columns of the rows of the bound, and pictures (see `ImageEvaluation.rows`).
+    """
+    transform = LogitTransform(data.levels, config.logit_A)
+    score = ImageScore(
+        UNet(config.unet(), config.seed), VP(config.beta_min, config.beta_max), config.parametrization
+    ).to(data.images.device)
+    objective = make_objective(config, score, data, transform)
+    training = Training(
+        model=score,
+        optimizer=torch.optim.Adam(score.parameters(), lr=config.lr, fused=True),
+        objective=objective,
+        steps=config.iterations,
+        ema_decay=config.ema_decay,
+    )
+    train(run, training)
+
+    score.load_state_dict(training.averaged(), strict=False)
+    epoch = config.iterations // objective.per_epoch
+    return ImageEvaluation(config, data, test, transform).rows(score, epoch)
+
+
+def summary(config: ImageConfig, columns: list[dict[str, Any]]) -> str:
+    """One line of a finished run's settings and its likelihood."""
+    bpd = columns[0]["bpd_ode"]
+    return f"{config.split}, T = {config.T}, seed {config.seed}: {bpd:.3f} bits/dim by the ODE"
 
 
 def cost(config: ImageConfig) -> Cost:

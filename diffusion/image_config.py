@@ -1,37 +1,16 @@
 """Settings of the image study: few-shot and full training sets, over the diffusion time T."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from common.config import NOT_IN_ID, RunConfig
+from common.config import NOT_IN_ID, RunConfig, not_in_id_at
 from common.data import NAMES
 from common.data.places import default_data_dir
 from common.errors import UserError, choose
 from common.networks.unet import UNetConfig
-from common.networks.unet_configs import cifar10_config, digits_config, mnist_config
-
-
-def _changed(size: Callable[..., UNetConfig], **changes: Any) -> Callable[..., UNetConfig]:
-    return lambda dropout=0.0: dataclasses.replace(size(dropout), **changes)
-
-
-# Beside the published sizes: `narrow` for a CPU, `tiny` for tests.
-NETWORKS: dict[str, Callable[..., UNetConfig]] = {
-    "digits": digits_config,
-    "digits-narrow": _changed(digits_config, model_channels=16),
-    "digits-tiny": _changed(digits_config, model_channels=4, norm_groups=4),
-    "mnist": mnist_config,
-    "mnist-narrow": _changed(mnist_config, model_channels=8, num_res_blocks=1, norm_groups=4),
-    "mnist-tiny": _changed(mnist_config, model_channels=4, num_res_blocks=1, norm_groups=4, channel_mult=(1, 1, 1)),
-    "cifar10": cifar10_config,
-    "cifar10-narrow": _changed(
-        cifar10_config, model_channels=8, num_res_blocks=1, norm_groups=4, channel_mult=(1, 2, 2)
-    ),
-    "cifar10-tiny": _changed(cifar10_config, model_channels=4, num_res_blocks=1, norm_groups=4, channel_mult=(1, 1, 1)),
-}
+from common.networks.unet_configs import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -60,6 +39,9 @@ class ImageConfig(RunConfig):
     """Optimiser steps."""
     batch: int = 128
     """Images of one step (few-shot: all m of them, where fewer)."""
+    flip: bool = field(default=False, metadata=not_in_id_at(False))
+    """Mirror each training image left to right with probability 1/2, anew in every step (as published for CIFAR-10);
+    test images, T1 and the score losses are those of the images as recorded."""
     lr: float = 1e-4
     """Learning rate of Adam."""
     ema_decay: float = 0.0
@@ -138,7 +120,8 @@ class ImageConfig(RunConfig):
     @property
     def model_name(self) -> str:
         """What the tables call the model: networks that differ in it are never averaged."""
-        return f"unet[{self.network},{self.parametrization},{self.time_sampler}]"
+        flip = ",flip" if self.flip else ""
+        return f"unet[{self.network},{self.parametrization},{self.time_sampler}{flip}]"
 
     def unet(self) -> UNetConfig:
         """The U-Net's size."""

@@ -1,9 +1,11 @@
 """The image model: a U-Net as the score of a VP SDE, and its denoising score-matching loss."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from common.data import ImageSet, epoch_permutation
+from common.data import ImageSet, augment_flip, epoch_permutation
 from common.networks.dropout import set_dropout_generator
 from common.networks.unet import UNet
 from common.schedules import VP, DebiasedTime, UniformTime, expand
@@ -47,6 +49,22 @@ def time_law(config: ImageConfig, schedule: VP) -> UniformTime | DebiasedTime:
     return DebiasedTime(schedule, config.T, config.t_eps)
 
 
+@dataclass(frozen=True)
+class Denoised:
+    """Scores s (n, c, h, w) at times t (n,) of images noised by sigma eps, and the weights of their losses (n,)."""
+
+    s: Tensor
+    t: Tensor
+    sigma: Tensor
+    eps: Tensor
+    weight: Tensor
+
+    def loss(self) -> Tensor:
+        """Mean over the batch of w(t) 1/2 |sigma s + eps|^2, summed over dimensions; a scalar."""
+        squared = (expand(self.sigma, self.s) * self.s + self.eps).square().flatten(1).sum(1)
+        return 0.5 * (self.weight * squared).mean()
+
+
 class ImageObjective:
     """Loss of one optimiser step: mean over the batch of w(t) 1/2 |sigma s + eps|^2, a function of (seed, step).
 
@@ -71,8 +89,14 @@ class ImageObjective:
 
     def __call__(self, step: int) -> Tensor:
         """The loss, a scalar."""
+        return self.denoise(step).loss()
+
+    def denoise(self, step: int) -> Denoised:
+        """The noised batch of this step and the model's scores there."""
         source = generator(self.config.seed, "step", step)
         pixels = self.images.images[self._index(step)]
+        if self.config.flip:
+            pixels = augment_flip(pixels, generator(self.config.seed, "flip", step))
         u = torch.rand(pixels.shape, generator=source).to(self.device)
         x0, _ = self.transform.forward(dequantize(pixels, u, self.images.levels))
         t, density = self.law.sample(self._stratified(source))
@@ -86,8 +110,7 @@ class ImageObjective:
             set_dropout_generator(self.score, masks)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             s = self.score(x_t, t)
-        squared = (expand(level.sigma, x0) * s.float() + eps).square().flatten(1).sum(1)
-        return 0.5 * (weight * squared).mean()
+        return Denoised(s.float(), t, level.sigma, eps, weight)
 
     def _stratified(self, source: torch.Generator) -> Tensor:
         # One uniform in each of `batch` equal parts, shuffled: each t is still uniform, their mean has less variance.

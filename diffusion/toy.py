@@ -4,15 +4,18 @@
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from common.ensemble import EnsembleMLP
-from common.epochs import NoisedEpochs
+from common.epochs import NoisedBatch, NoisedEpochs
 from common.errors import run_main
 from common.results import ToyBound, write, write_arrays
+from common.results.tables.diffusion import BoundColumns
 from common.runs import Run, pick_device
 from common.schedules import VP
 from common.seeds import generator
@@ -20,7 +23,9 @@ from common.sweep import Cost, Experiment, run_sweep
 from common.toy import make
 from common.training import Training, train
 from diffusion.toy_config import SWEEPS, ToyConfig
-from diffusion.toy_evaluate import ToyEvaluation
+from diffusion.toy_evaluate import MakeRow, ToyEvaluation, bound_row
+
+Loss = Callable[[EnsembleMLP, NoisedEpochs, int], Tensor]
 
 
 def main() -> None:
@@ -32,33 +37,61 @@ def run_toy(preset: str, config: ToyConfig) -> None:
     """One run: config, data, model, loop, results."""
     run = Run("diffusion", "toy", preset, config)
     with run.open():
+        study = ToyStudy(config, [(T, seed) for T in config.T for seed in config.seeds])
+        rows = [ToyBound(**row) for row in study.train(run)]
+
+        provenance = run.provenance()
+        write_arrays(config.results_dir, "diffusion", run.id, study.pictures(), provenance)
+        path = write(config.results_dir, ToyBound, run.id, rows, provenance)
+        run.say(f"m = {config.m}: {len(rows)} rows in {path} after {run.seconds:.0f} s")
+
+
+class ToyStudy:
+    """Networks trained side by side, and their evaluation: data, model and loop of one run.
+
+    Args:
+        config: the run's settings.
+        members: (T, seed) of each network (k).
+        loss: (networks, batches, step) -> their losses (k,); None: `dsm_loss`.
+        make_row: makes the rows of the evaluation.
+    """
+
+    def __init__(
+        self,
+        config: ToyConfig,
+        members: list[tuple[float, int]],
+        loss: Loss | None = None,
+        make_row: MakeRow = bound_row,
+    ):
+        self.config = config
         device = pick_device(config.device)
-        members = [(T, seed) for T in config.T for seed in config.seeds]
         seeds = [seed for _, seed in members]
         times = torch.tensor([T for T, _ in members], device=device)
 
-        schedule = VP(config.beta_min, config.beta_max)
+        self.schedule = VP(config.beta_min, config.beta_max)
         data = training_data(config, seeds).to(device)
-        model = EnsembleMLP((3, config.hidden, config.hidden, config.hidden, 2), seeds).to(device)
-        batches = NoisedEpochs(data, schedule, times, seeds, config.batch)
-        evaluation = ToyEvaluation(config, schedule, members, data)
+        self.model = EnsembleMLP((3, config.hidden, config.hidden, config.hidden, 2), seeds).to(device)
+        self.batches = NoisedEpochs(data, self.schedule, times, seeds, config.batch)
+        self.loss = loss or dsm_loss
+        self.evaluation = ToyEvaluation(config, self.schedule, members, data, make_row)
 
-        per_epoch = batches.steps_per_epoch
+    def train(self, run: Run) -> list[dict[str, Any]]:
+        """Train to the end, from the run's last checkpoint where there is one; all rows, as plain dicts."""
+        config, per_epoch = self.config, self.batches.steps_per_epoch
         every = config.evaluate_every or config.epochs
         training = Training(
-            model=model,
-            optimizer=torch.optim.Adam(model.parameters(), lr=config.lr, fused=True),
-            objective=lambda step: dsm_loss(model, batches, step),
+            model=self.model,
+            optimizer=torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True),
+            objective=lambda step: self.loss(self.model, self.batches, step),
             steps=config.epochs * per_epoch,
-            evaluate=lambda step: _as_dicts(evaluation.rows(model, step // per_epoch)),
+            evaluate=lambda step: as_dicts(self.evaluation.rows(self.model, step // per_epoch)),
             evaluate_after=[epoch * per_epoch for epoch in range(every, config.epochs + 1, every)],
         )
-        rows = [ToyBound(**row) for row in train(run, training)]
+        return train(run, training)
 
-        provenance = run.provenance()
-        write_arrays(config.results_dir, "diffusion", run.id, evaluation.pictures(model, config.epochs), provenance)
-        path = write(config.results_dir, ToyBound, run.id, rows, provenance)
-        run.say(f"m = {config.m}: {len(rows)} rows in {path} after {run.seconds:.0f} s")
+    def pictures(self) -> dict[str, np.ndarray]:
+        """The arrays of `ToyEvaluation.pictures` at the end of the training."""
+        return self.evaluation.pictures(self.model, self.config.epochs)
 
 
 def training_data(config: ToyConfig, seeds: list[int]) -> Tensor:
@@ -70,11 +103,17 @@ def training_data(config: ToyConfig, seeds: list[int]) -> Tensor:
 def dsm_loss(model: EnsembleMLP, batches: NoisedEpochs, step: int) -> Tensor:
     """Denoising score matching of each network, 1/2 |sigma s + eps|^2 with a = g s the network's output: (k,)."""
     batch = batches(step)
-    residual = torch.addcmul(batch.eps, model(batch.x_t, batch.t), batch.sigma_over_g[..., None])
+    return denoising_loss(model(batch.x_t, batch.t), batch)
+
+
+def denoising_loss(drift: Tensor, batch: NoisedBatch) -> Tensor:
+    """Mean of 1/2 |sigma s + eps|^2 over a batch (k,), s = drift / g."""
+    residual = torch.addcmul(batch.eps, drift, batch.sigma_over_g[..., None])
     return 0.5 * residual.square().sum(-1).mean(-1)
 
 
-def _as_dicts(rows: list[ToyBound]) -> list[dict[str, Any]]:
+def as_dicts(rows: Sequence[BoundColumns]) -> list[dict[str, Any]]:
+    """Rows of a table as plain dicts, which a checkpoint can hold."""
     return [dataclasses.asdict(row) for row in rows]
 
 

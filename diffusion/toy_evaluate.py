@@ -1,6 +1,6 @@
 """Evaluation of the 2-D networks: every term of the bound, the exact test KL, and the published kernel estimate."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from common.ensemble import EnsembleMLP
 from common.estimate import mean_and_se
 from common.likelihood import ode_log_likelihood
 from common.results import ToyBound
+from common.results.tables.diffusion import BoundColumns
 from common.samplers import StepNoise, reverse_sde, step_count
 from common.schedules import VP, expand
 from common.seeds import generator
@@ -21,8 +22,15 @@ from diffusion.kde import KDE_BANDWIDTH, kl_kde
 from diffusion.toy_config import ToyConfig
 
 STEP_RULES = ("fixed_number", "fixed_size")
+MakeRow = Callable[[int, dict[str, Any]], BoundColumns]
+"""(index of the network, columns of the bound) -> a row of a table that has them."""
 TERM1_POINTS = 4000  # noised points behind T1 of one network, at least
 MEMBERS_AT_ONCE = 10  # networks per evaluation batch: their activations then stay in the processor's cache
+
+
+def bound_row(index: int, columns: dict[str, Any]) -> ToyBound:
+    """A row of `diffusion/toy_bound`."""
+    return ToyBound(**columns)
 
 
 class PlugInScore:
@@ -50,10 +58,19 @@ class ToyEvaluation:
         schedule: the forward process.
         members: (T, seed) of each network.
         data: training sets (k, m, 2).
+        make_row: makes the rows; the default those of `diffusion/toy_bound`.
     """
 
-    def __init__(self, config: ToyConfig, schedule: VP, members: list[tuple[float, int]], data: Tensor):
+    def __init__(
+        self,
+        config: ToyConfig,
+        schedule: VP,
+        members: list[tuple[float, int]],
+        data: Tensor,
+        make_row: MakeRow = bound_row,
+    ):
         self.config, self.schedule, self.members, self.data = config, schedule, members, data
+        self.make_row = make_row
         self.seeds = [seed for _, seed in members]
         self.times = torch.tensor([T for T, _ in members], device=data.device)
         self.law = make(config.dataset)
@@ -61,12 +78,12 @@ class ToyEvaluation:
         self._samples: Tensor | None = None
         self._information: tuple[Tensor, Tensor] | None = None
 
-    def rows(self, model: EnsembleMLP, epoch: int) -> list[ToyBound]:
-        """All rows of the table `diffusion/toy_bound` for the networks as they are now."""
+    def rows(self, model: EnsembleMLP, epoch: int) -> list[BoundColumns]:
+        """All rows of the table for the networks as they are now."""
         score = PlugInScore(model, self.schedule)
         losses = self._losses(model)
         kl, kl_se = self.test_kl(model)
-        rows = []
+        rows: list[BoundColumns] = []
         self._samples = torch.empty(len(self.members), self.config.test_points, 2)
         drawn: dict[tuple[int, ...], tuple[Tensor, ScoreNorm]] = {}
         for rule in STEP_RULES:
@@ -185,11 +202,11 @@ class ToyEvaluation:
         losses: ScoreLosses,
         kl: Tensor,
         kl_se: Tensor,
-    ) -> list[ToyBound]:
+    ) -> list[BoundColumns]:
         samples, norm = drawn
         term1, term1_se = self._term1()
         second = term2(self.data, self.schedule.at(self.times.double()).alpha.cpu())
-        rows = []
+        rows: list[BoundColumns] = []
         for place, i in enumerate(group):
             T, seed = self.members[i]
             truth = self.test_points()[i]
@@ -221,7 +238,8 @@ class ToyEvaluation:
                     score_loss_se=float(getattr(losses, f"{variant}_se")[i]),
                     R=self.config.R,
                 )
-                rows.append(ToyBound(**shared, **bound.columns(), variant=variant, score_norm=score_norm))
+                columns = {**shared, **bound.columns(), "variant": variant, "score_norm": score_norm}
+                rows.append(self.make_row(i, columns))
         return rows
 
     def _groups(self, rule: str) -> dict[int, list[int]]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from scripts import diffusion_arrays as arrays
 from scripts import diffusion_parts as parts
 from scripts import select, style
+from scripts.mosaic import mosaic
 from scripts.registry import Product
 
 TABLE = "diffusion/image_bound"
@@ -121,7 +122,7 @@ def samples_T(results: Path, dataset: str) -> Figure:
         for axes, images, label in zip(line, shown, ["training", *[f"T = {T:g}" for T in times]], strict=True):
             axes.set_axis_off()
             if images is not None:
-                axes.imshow(_mosaic(images), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axes.imshow(mosaic(images), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 axes.set_title(label, fontsize=6.5)
         line[0].text(
             -0.12, 0.5, f"{parts.SPLITS[split]}\nm = {chosen.m[split]:,}", transform=line[0].transAxes,
@@ -159,17 +160,6 @@ def _draw_terms(axes: Axes, rows: pd.DataFrame) -> None:
         if summary["mean"].notna().any():
             style.curve(axes, summary, look, label, floor=0.1 * float(summary["mean"].min()))
     style.log_y(axes)
-
-
-def _mosaic(images: np.ndarray, side: int = 4) -> np.ndarray:
-    """At most side x side images (n, h, w[, 3]) as one picture, a white line between them."""
-    side = min(side, int(np.sqrt(len(images))))
-    h, w = images.shape[1:3]
-    out = np.ones((side * (h + 1) - 1, side * (w + 1) - 1, *images.shape[3:]))
-    for index in range(side * side):
-        top, left = (index // side) * (h + 1), (index % side) * (w + 1)
-        out[top : top + h, left : left + w] = images[index]
-    return out
 
 
 def how_to_run(dataset: str) -> str:

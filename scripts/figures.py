@@ -6,11 +6,11 @@ from pathlib import Path
 
 from common import atomic
 from common.errors import UserError, run_main
-from scripts import calibration, diffusion, style, summaries
+from scripts import calibration, diffusion, itdiffusion, scoregen, style, summaries
 from scripts.registry import Product, Sheet
 from scripts.select import NoRowsError
 
-PARTS = (diffusion, calibration)
+PARTS = (diffusion, itdiffusion, scoregen, calibration)
 """Modules with `products()`, one for each paper and one for the lab itself."""
 
 
@@ -30,6 +30,7 @@ def draw(product: Product, results: Path) -> str | None:
             built = product.build(results)
             if isinstance(built, Sheet):
                 stem = product.stem(results)
+                atomic.write_text(stem.with_name(f"{product.name}.csv"), built.cells.to_csv(index=False))
                 atomic.write_text(stem.with_name(f"{product.name}.tex"), summaries.to_latex(built))
                 atomic.write_text(stem.with_name(f"{product.name}.md"), summaries.to_markdown(built))
             else:

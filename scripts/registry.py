@@ -42,7 +42,7 @@ class Product:
 
     def outputs(self, results: Path) -> list[Path]:
         """All files that the product writes."""
-        kinds = (".pdf", ".png") if self.folder == "figures" else (".tex", ".md")
+        kinds = (".pdf", ".png") if self.folder == "figures" else (".csv", ".tex", ".md")
         return [self.stem(results).with_name(self.name + kind) for kind in kinds]
 
     def skip_note(self, results: Path) -> Path:

@@ -1,5 +1,16 @@
 """Settings of every test: one thread, so that tiny tensors do not wait for each other on shared machines."""
 
+from unittest.mock import MagicMock
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def no_tensorboard():
+    """Training writes no events: TensorBoard takes longer to import than a small run takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("common.training._Board", MagicMock())
+        yield

@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
-from common.data import cifar, idx
+from common.data import celeba, cifar, idx
 from common.data.checksums import archives, file_md5
 from common.data.places import MissingFilesError
 from common.data.registry import SOURCES, SPLITS
@@ -41,7 +41,8 @@ def examine(data_dir: Path) -> list[Finding]:
 
 
 def _examine_files(name: str, data_dir: Path) -> Finding:
-    look: Callable[[str, Path], tuple[Path, str]] = _cifar10 if name == "cifar10" else partial(_idx, name)
+    looks: dict[str, Callable[[str, Path], tuple[Path, str]]] = {"cifar10": _cifar10, "celeba": _celeba}
+    look = looks.get(name, partial(_idx, name))
     places, sums = [], []
     for split in SPLITS:
         try:
@@ -71,6 +72,11 @@ def _cifar10(split: str, data_dir: Path) -> tuple[Path, str]:
         return place, _own(images.shape[0])
     archived = place.is_file() and file_md5(place) == archives("cifar10")[cifar.ARCHIVE]
     return place, "official archive" if archived else "official contents"
+
+
+def _celeba(split: str, data_dir: Path) -> tuple[Path, str]:
+    place = celeba.find(split, data_dir)
+    return place, f"{len(celeba.members(place, split)):,} named, not checked"
 
 
 def _own(n: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data import builtin, cifar, idx, sprites
+from common.data import builtin, celeba, cifar, idx, sprites
 from common.data.imageset import ImageSet
 from common.data.places import MissingFilesError, resolve_data_dir
 from common.errors import UserError, choose
@@ -45,9 +45,10 @@ SOURCES: dict[str, Source] = {
     "cifar10": Source(
         "32x32 colour, 50,000 + 10,000 photographs", cifar.load, "python -m common.data download cifar10"
     ),
+    "celeba": Source("32x32 colour, 162,770 + 19,962 faces", celeba.load, celeba.WAYS),
 }
 NAMES = tuple(SOURCES)
-DOWNLOADS = tuple(name for name, source in SOURCES.items() if not source.built_in)
+DOWNLOADS = tuple(name for name, source in SOURCES.items() if not source.built_in and name != "celeba")
 ALIASES = {"fmnist": "fashion-mnist", "fashionmnist": "fashion-mnist"}
 
 

@@ -1,5 +1,9 @@
 """The U-Net sizes that the papers publish, by name, and a small one for the built-in digits."""
 
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
 from common.networks.unet import UNetConfig
 
 
@@ -72,3 +76,24 @@ def iddpm_cifar10_config(dropout: float = 0.3) -> UNetConfig:
         dropout=dropout,
         time_scale=1.0,
     )
+
+
+def _changed(size: Callable[..., UNetConfig], **changes: Any) -> Callable[..., UNetConfig]:
+    return lambda dropout=0.0: dataclasses.replace(size(dropout), **changes)
+
+
+# Beside the published sizes: `narrow` for a CPU, `tiny` for tests.
+NETWORKS: dict[str, Callable[..., UNetConfig]] = {
+    "digits": digits_config,
+    "digits-narrow": _changed(digits_config, model_channels=16),
+    "digits-tiny": _changed(digits_config, model_channels=4, norm_groups=4),
+    "mnist": mnist_config,
+    "mnist-narrow": _changed(mnist_config, model_channels=8, num_res_blocks=1, norm_groups=4),
+    "mnist-tiny": _changed(mnist_config, model_channels=4, num_res_blocks=1, norm_groups=4, channel_mult=(1, 1, 1)),
+    "cifar10": cifar10_config,
+    "cifar10-narrow": _changed(
+        cifar10_config, model_channels=8, num_res_blocks=1, norm_groups=4, channel_mult=(1, 2, 2)
+    ),
+    "cifar10-tiny": _changed(cifar10_config, model_channels=4, num_res_blocks=1, norm_groups=4, channel_mult=(1, 1, 1)),
+}
+"""U-Nets by the names that the image studies take; each takes its dropout."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import common.training as training_module
 from diffusion import digits, toy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -16,26 +15,9 @@ TINY = ["smoke", "--m", "6", "--T", "1.0", "--epochs", "60", "--evaluate-every",
 TINY += ["--sde-steps", "5", "--test-points", "20", "--ode-tolerance", "1e-3"]
 
 
-class Board:
-    """Stands in for TensorBoard, whose import takes longer than these tests."""
-
-    def __init__(self, run, step):
-        pass
-
-    def scalars(self, step, losses):
-        pass
-
-    def rows(self, step, rows):
-        pass
-
-    def close(self):
-        pass
-
-
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
+def call(tmp_path, monkeypatch, capsys, no_tensorboard):
     """Run `main` with these words in an empty folder; returns exit code and standard error."""
-    monkeypatch.setattr(training_module, "_Board", Board)
     monkeypatch.chdir(tmp_path)
 
     def run(*words, main=toy.main):

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-import common.training as training_module
 from common.ensemble import EnsembleMLP
 from common.results import ToyBound, read, read_arrays, table_of
 from common.schedules import VP
@@ -18,33 +17,12 @@ from diffusion.toy import EXPERIMENT, cost, run_toy, training_data
 from diffusion.toy_config import PAPER_M, PAPER_T, SWEEPS, ToyConfig
 from diffusion.toy_evaluate import PlugInScore
 
+pytestmark = pytest.mark.usefixtures("no_tensorboard")
+
 SMALL = ToyConfig(
     m=12, T=(0.4, 1.0), seeds=(0, 3), epochs=30, evaluate_every=15, batch=5, sde_steps=10, test_points=40, hidden=16,
     mi_draws=2, ode_tolerance=1e-5,
 )  # fmt: skip
-
-
-class Board:
-    """Stands in for TensorBoard, whose import takes longer than these tests."""
-
-    def __init__(self, run, step):
-        pass
-
-    def scalars(self, step, losses):
-        pass
-
-    def rows(self, step, rows):
-        pass
-
-    def close(self):
-        pass
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_tensorboard():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_module, "_Board", Board)
-        yield
 
 
 def config_in(folder, **changes):

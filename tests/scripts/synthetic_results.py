@@ -1,10 +1,15 @@
 """Synthetic result folders for the tests of scripts/: small, seeded, written by the lab's own writer."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+from synthetic_mi import write_mi
+from synthetic_nll import write_nll
+from synthetic_shapes import write_shapes
 
 from common import results as tables
+from common.results.tables.diffusion import ImageColumns, ImagePenalty, ToyChoice, ToyPenalty
 
 PROVENANCE = {
     "preset": "quick",
@@ -23,7 +28,7 @@ SIZES = (10, 100, 1000)
 def bound_row(row_type, rng, *, m, T, seed, rule="fixed_number", variant="published", epoch=2000, **more):
     """A row whose bound is near 10 m^(-1/2) + T - 1 and whose KL is near 2 m^(-1/2), with noise 0.01."""
     noise = float(0.01 * rng.standard_normal())
-    image = row_type is tables.ImageBound
+    image = issubclass(row_type, ImageColumns)
     settings = (
         {"dataset": "digits", "model": "unet", "d": 64} if image else {"dataset": "swiss_roll", "model": "mlp", "d": 2}
     )
@@ -65,6 +70,48 @@ def image_rows(seeds=(0, 1)):
     ]
 
 
+def choice_rows(seeds=(0, 1, 2)):
+    """T chosen near 0.8 on shared networks, and networks of their own on a grid and there, with and without penalty."""
+    rng, rows = np.random.default_rng(4), []
+
+    def add(network, rule, T, given, seed, weight=0.0, epoch=2000, **more):
+        columns = {"network": network, "rule": rule, "T_given": given, "penalty_weight": weight, "strata": 16}
+        bound = {"bound_nats": 2.0 + (T - 0.8) ** 2 - weight + 0.01 * float(rng.standard_normal())}
+        plain = bound_row(tables.ToyBound, rng, m=100, T=T, seed=seed, epoch=epoch, **bound, **more)
+        rows.append(ToyChoice(**dataclasses.asdict(plain), **columns))
+
+    no_kl = dict.fromkeys(("kl_test_nats", "kl_test_se", "kl_kde_nats", "kl_kde_floor_nats"))
+    for seed in seeds:
+        chosen = {"gradient": 0.8 + 0.01 * seed, "search": 0.79 + 0.01 * seed}
+        for epoch in (1000, 2000):
+            add("shared", "gradient", chosen["gradient"] + (2000 - epoch) / 1e4, None, seed, epoch=epoch, **no_kl)
+        add("shared", "search", chosen["search"], None, seed, **no_kl)
+        for T in TIMES:
+            add("shared", "scan", T, T, seed, **no_kl)
+        for weight in (0.0, 0.1):
+            for T in TIMES:
+                add("own", "grid", T, T, seed, weight, kl_test_nats=0.3 + (T - 0.6) ** 2)
+            for rule, T in chosen.items():
+                add("own", rule, T, None, seed, weight, kl_test_nats=0.3 + (T - 0.6) ** 2)
+    return rows
+
+
+def penalty_rows(row_type, seeds=(0, 1)):
+    """Sweeps over the penalty's weight: two T of the toy set, or digits few-shot and full."""
+    rng = np.random.default_rng(5)
+    image = row_type is ImagePenalty
+    places = [(16, 1.0, "few_shot"), (1437, 1.0, "full")] if image else [(100, 0.6, ""), (100, 1.0, "")]
+    return [
+        bound_row(
+            row_type, rng, m=m, T=T, seed=seed, penalty_weight=weight, strata=4, score_norm=3.0 / (1 + 10 * weight),
+            epoch=2000 if m < 1000 else 40, **({"split": split} if image else {}),
+        )
+        for m, T, split in places
+        for weight in (0.0, 0.01, 0.1, 1.0)
+        for seed in seeds
+    ]  # fmt: skip
+
+
 def calibration_rows():
     """Two estimators, one of them without sampling error."""
     common = {"d": 2, "n": 100, "truth_nats": 1.0, "evaluations": 1, "seconds": 0.1, "seed": 0}
@@ -104,6 +151,17 @@ def write_images(results: Path):
             tables.write_arrays(results, "diffusion", run_id, arrays, {**provenance, "run_id": run_id})
 
 
+def write_choice(results: Path):
+    """Write the choice of T and the penalties."""
+    rows = {
+        ToyChoice: choice_rows(),
+        ToyPenalty: penalty_rows(ToyPenalty),
+        ImagePenalty: penalty_rows(ImagePenalty),
+    }
+    for row_type, made in rows.items():
+        tables.write(results, row_type, "run", made, {**PROVENANCE, "experiment": "choose_T", "run_id": "run"})
+
+
 def write_calibration(results: Path):
     """Write the calibration table."""
     provenance = {**PROVENANCE, "experiment": "calibrate", "run_id": "all"}
@@ -115,4 +173,8 @@ def write_all(results: Path):
     write_toy(results)
     write_toy_clouds(results)
     write_images(results)
+    write_choice(results)
     write_calibration(results)
+    write_shapes(results)
+    write_nll(results)
+    write_mi(results)

@@ -22,16 +22,16 @@ def tree(tmp_path):
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "Makefile").write_text(MAKEFILE)
     # A stand-in for python: touches the targets as the real one does, in milliseconds, and counts its starts.
+    results = Path("results")
+    places = [f"{name} {one.target(results)} {one.skip_note(results)}\n" for name, one in all_products().items()]
+    (tmp_path / "places").write_text("".join(places))
     (tmp_path / "draw.sh").write_text(
         'echo "$@" >> calls; [ "$2" = scripts.figures ] || { echo x > results/report.html; exit 0; }; shift 4\n'
-        "for name; do case $name in\n"
-        "  *mnist*|cifar10*) mkdir -p results/figures/diffusion results/tables/diffusion; kind=figures;\n"
-        "    case $name in *table*) kind=tables;; esac;\n"
-        '    echo "skipped $name: no rows; run it" | tee results/$kind/diffusion/.$name.skipped;;\n'
-        "  *table*) mkdir -p results/tables/diffusion; echo x > results/tables/diffusion/$name.md;;\n"
-        "  estimators) mkdir -p results/figures/calibration; echo x > results/figures/calibration/$name.png;;\n"
-        "  *) mkdir -p results/figures/diffusion; echo x > results/figures/diffusion/$name.png;;\n"
-        "esac; done\n"
+        'for wanted; do grep "^$wanted " places | { read -r name target note; mkdir -p "$(dirname $target)"\n'
+        "  case $name in\n"
+        '  *mnist*|cifar10*) echo "skipped $name: no rows; run it" | tee $note;;\n'
+        "  *) echo x > $target;;\n"
+        "  esac; }; done\n"
     )
     write_toy(tmp_path / "results")
     write_toy_clouds(tmp_path / "results")

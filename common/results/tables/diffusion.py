@@ -72,11 +72,57 @@ class ToyBound(BoundColumns):
     """One network, at one epoch, under one step rule and variant."""
 
 
-@schema.table("diffusion/image_bound", 1, "The bound and the test bits per dimension of a diffusion model of images.")
-class ImageBound(BoundColumns):
-    """One network, at one epoch, under one step rule and variant."""
+@dataclass(frozen=True, kw_only=True)
+class ImageColumns(BoundColumns):
+    """What the tables of image experiments have beside the bound."""
 
     split: str = schema.setting("few_shot or full: which of the two image experiments")
     bpd_histogram: float = schema.value("per-pixel histogram (Laplace-smoothed) of the same training set", "bits/dim")
     bpd_histogram_se: float = schema.error("bpd_histogram", "bits/dim", note="over the test images")
     ode_evaluations: int = schema.context("network evaluations of the ODE solver")
+
+
+@schema.table("diffusion/image_bound", 1, "The bound and the test bits per dimension of a diffusion model of images.")
+class ImageBound(ImageColumns):
+    """One network, at one epoch, under one step rule and variant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PenaltyColumns:
+    """How much of the bound entered the training loss."""
+
+    penalty_weight: float = schema.setting(
+        "w of the training loss: denoising score matching + w sqrt(2) R T3(L_hat), L_hat the largest over time strata "
+        "of the batch's mean score norm"
+    )
+    strata: int = schema.setting("time strata of L_hat")
+
+
+@schema.table("diffusion/toy_penalty", 1, "Networks of a 2-D set trained with the bound's score-norm term as penalty.")
+class ToyPenalty(PenaltyColumns, BoundColumns):
+    """One network, under one step rule and variant."""
+
+
+@schema.table("diffusion/image_penalty", 1, "Image networks trained with the bound's score-norm term as penalty.")
+class ImagePenalty(PenaltyColumns, ImageColumns):
+    """One network, under one step rule and variant."""
+
+
+@schema.table(
+    "diffusion/toy_choice",
+    1,
+    "Diffusion times chosen by the bound, and the bound and the test KL of networks trained at them and on a grid.",
+)
+class ToyChoice(PenaltyColumns, BoundColumns):
+    """One network at one diffusion time, under one step rule and variant."""
+
+    T: float = schema.value("diffusion time at which the forward process stops", "diffusion time")
+    T_given: float | None = schema.setting("T where it was set; empty where it was chosen", "diffusion time")
+    network: str = schema.setting(
+        "shared: one network for every T, trained on t ~ U(0, largest T), on which T is chosen; "
+        "own: trained for this T alone, on t ~ U(0, T)"
+    )
+    rule: str = schema.setting(
+        "where T is from: gradient (trained with the shared network), search (over T, on the shared network), "
+        "scan (the grid that the search looked at), grid (of the networks of their own)"
+    )

@@ -21,6 +21,47 @@ class Calibration:
     seconds: float = schema.context("wall time", "s")
 
 
+@schema.table("calibration/coverage", 1, "Are the reported errors honest? One estimator on one law, over many seeds.")
+class Coverage:
+    """Repetitions of one estimator on one law."""
+
+    estimator: str = schema.setting("which estimator")
+    case: str = schema.setting("law whose answer is known")
+    d: int = schema.setting("dimensions of one example")
+    n: int = schema.setting("examples of one repetition")
+    points: int = schema.setting("log-SNR points of one repetition")
+    seeds: int = schema.setting("repetitions")
+    within_2_se: float = schema.value("share of repetitions within 2 standard errors (and the tail) of the truth")
+    within_2_se_se: float = schema.error("within_2_se")
+    bias_nats: float = schema.value("mean of estimate - truth", "nats")
+    bias_se: float = schema.error("bias_nats", "nats")
+    reported_se_nats: float = schema.value("root mean square of the reported standard errors", "nats")
+    spread_nats: float = schema.value("standard deviation of the estimates over the repetitions", "nats")
+    quadrature_nats_per_dim: float | None = schema.value(
+        "largest difference, with 100 points, same examples and noise, to 800 points on a range wider by 8 nats of "
+        "log-SNR on each side, per dimension",
+        "nats",
+        default=None,
+    )
+
+
+@schema.table("calibration/control_variate", 1, "Noise of the NLL over eps, given the examples, with and without it.")
+class ControlVariate:
+    """One law, at equal network evaluations."""
+
+    case: str = schema.setting("law, with its optimal denoiser")
+    d: int = schema.setting("dimensions of one example")
+    n: int = schema.setting("examples")
+    points: int = schema.setting("log-SNR points")
+    noise: str = schema.setting(
+        "shared: one eps along the curve, independent: one at each point, both with and without; default: independent "
+        "eps without, and with it the quasi-random eps of the default estimator"
+    )
+    plain_sd_nats: float = schema.value("standard deviation without the control variate", "nats")
+    control_sd_nats: float = schema.value("standard deviation with it", "nats")
+    ratio: float = schema.value("plain over control; 0 where the control variate leaves rounding errors only")
+
+
 @schema.table("bench/speed", 1, "Speed of each hot path beside a plain reference of the published algorithm.")
 class Speed:
     """One row of the speed table: medians over repetitions within one run, and the ratio's range."""

@@ -1,0 +1,116 @@
+"""Several GPUs by torchrun: a process each over its share of every batch, gradients averaged, the first one writes."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for the first one, which evaluates and writes alone."""
+
+
+def join() -> None:
+    """Join the processes that `torchrun` started (it sets WORLD_SIZE); does nothing in a process of its own.
+
+    NCCL between GPUs, gloo between CPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(local_rank())
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+
+
+def leave() -> None:
+    """Leave them again."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """How many processes work on this run; 1 without torchrun."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """The number of this process on its machine: the GPU that it uses."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def is_first() -> bool:
+    """True in the process that writes files and talks to the user."""
+    return rank() == 0
+
+
+def share(rows: Tensor) -> Tensor:
+    """This process's rows of a batch: every world_size-th, from its rank on.
+
+    Batches whose rows divide evenly give, averaged over processes, the mean over the whole batch.
+    """
+    return rows[rank() :: world_size()]
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its mean over the processes, in one message per dtype."""
+    if world_size() == 1:
+        return
+    gradients = [item.grad for item in parameters if item.grad is not None]
+    for dtype in {item.dtype for item in gradients}:
+        of_dtype = [item for item in gradients if item.dtype == dtype]
+        flat = average(torch.cat([item.flatten() for item in of_dtype]))
+        parts = flat.split([item.numel() for item in of_dtype])
+        torch._foreach_copy_(of_dtype, [part.view_as(item) for part, item in zip(parts, of_dtype, strict=True)])
+
+
+def average(values: Tensor) -> Tensor:
+    """The mean of `values` over the processes, the same in all of them."""
+    if world_size() > 1:
+        values = values.to(_device()) if dist.get_backend() == "nccl" else values
+        dist.all_reduce(values)
+        values /= world_size()
+    return values
+
+
+def gather(item: Any) -> list[Any]:
+    """The items of all processes, in the order of their ranks."""
+    if world_size() == 1:
+        return [item]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, item)
+    return found
+
+
+def anyone(flag: bool) -> bool:
+    """True in every process where `flag` is True in one of them, so that all stop after the same step."""
+    if world_size() == 1:
+        return flag
+    return float(average(torch.tensor([float(flag)]))) > 0
+
+
+def wait() -> None:
+    """Wait until every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+@contextlib.contextmanager
+def first_goes_ahead() -> Iterator[None]:
+    """The first process does the block, then all others."""
+    if not is_first():
+        wait()
+    yield
+    if is_first():
+        wait()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", local_rank())

@@ -1,0 +1,75 @@
+"""Tables of vae/: training curves with log p(x), and the generalization bounds."""
+
+from common.results import schema
+
+
+@schema.table("vae/curves", 1, "Loss, KL, reconstruction, mutual information and log p(x) of a VAE over its epochs.")
+class Curves:
+    """One network at one epoch on one split."""
+
+    dataset: str = schema.setting("data set")
+    model: str = schema.setting("likelihood and architecture, with the sizes of hidden layers (or features) and code")
+    seed: int = schema.setting("seed of drawn pixels, folds, initial weights, noise and evaluation")
+    mode: str = schema.setting(
+        "full: all training images; ghost: one half of them, a second decoder on the other; cv: all folds but one"
+    )
+    m: int = schema.setting("images that this network was trained on", "examples")
+    d: int = schema.setting("dimensions of one image")
+    lr: float = schema.setting("learning rate of Adam")
+    K: int = schema.setting("folds of the grid; 0 outside of a grid")
+    repeat: int = schema.setting("repeat of the grid; -1 outside of a grid")
+    fold: int = schema.setting("fold that this network holds out; -1 outside of a grid")
+    epoch: int = schema.setting("passes over the training images so far", "epochs")
+    split: str = schema.setting("train: the network's training images; test: the test set, or (cv) the held-out fold")
+    mi_estimator: str = schema.setting(
+        "what mi_nats is: untrained-decoder (published: log p(x|z) minus that of a decoder that never trains; not a "
+        "mutual information); ghost (minus that of a decoder trained on the other half); none"
+    )
+    n_z: int = schema.setting("N_z, importance samples per image", "samples")
+    proposal: str = schema.setting("law of z in log p(x): encoder or full-covariance, with random or sobol points")
+    loss_nats: float = schema.value("rec_nats + kl_nats, the negative ELBO with one z per image", "nats")
+    loss_se: float = schema.error("loss_nats", "nats", note="over images")
+    kl_nats: float = schema.value("KL(q(z|x) || N(0, I)), mean over images", "nats")
+    kl_se: float = schema.error("kl_nats", "nats", note="over images")
+    rec_nats: float = schema.value(
+        "-log p(x|z), z ~ q(z|x), mean over images; for the Gaussian models that of the pixels' mass (an upper bound)",
+        "nats",
+    )
+    rec_se: float = schema.error("rec_nats", "nats", note="over images")
+    mi_nats: float | None = schema.value("mutual-information term, see mi_estimator", "nats", default=None)
+    mi_se: float | None = schema.error("mi_nats", "nats", default=None, note="over images")
+    logpx_nats: float | None = schema.value(
+        "importance-weighted log p(x), mean over images; a lower bound in expectation", "nats", default=None
+    )
+    logpx_se: float | None = schema.error("logpx_nats", "nats", default=None, note="over images")
+    logpx_images: int = schema.setting("images of logpx_nats; 0: not measured at this epoch", "examples")
+    logpx_mc_se: float | None = schema.context(
+        "root mean square over images of the Monte Carlo error of one log p(x)", "nats", default=None
+    )
+    ess: float | None = schema.value(
+        "effective sample size (sum w)^2 / sum w^2 of n_z, mean over images", "samples", default=None
+    )
+
+
+@schema.table("vae/bounds", 1, "Generalization bounds of a VAE over its epochs (Chen, Zhu, Shkurti 2025).")
+class Bounds:
+    """One network at one epoch with one mutual-information estimator; all per example."""
+
+    dataset: str = schema.setting("data set")
+    model: str = schema.setting("likelihood and architecture")
+    seed: int = schema.setting("seed of drawn pixels, initial weights, noise and evaluation")
+    mode: str = schema.setting("full, ghost or cv, see vae/curves")
+    lr: float = schema.setting("learning rate of Adam")
+    epoch: int = schema.setting("passes over the training images so far", "epochs")
+    m: int = schema.setting("images that the network was trained on", "examples")
+    mi_estimator: str = schema.setting(
+        "untrained-decoder (published), ghost, or held-out (mean memorization score of the grid)"
+    )
+    mi_nats: float = schema.value("MI, which enters the bound as 2 sqrt(MI / m); below 0 it counts as 0", "nats")
+    mi_se: float = schema.error("mi_nats", "nats", note="over images")
+    ours_nats: float = schema.value("REC + 2 sqrt(KL) + 2 sqrt(MI / m)", "nats")
+    ours_se: float = schema.error("ours_nats", "nats", note="over images")
+    previous_nats: float = schema.value("REC + sqrt(KL)", "nats")
+    previous_se: float = schema.error("previous_nats", "nats", note="over images")
+    test_nats: float = schema.value("REC + sqrt(KL) on the test images", "nats")
+    test_se: float = schema.error("test_nats", "nats", note="over images")
