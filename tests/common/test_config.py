@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import RunConfig, describe, identity, parse, run_id
+from common.config import RunConfig, describe, identity, not_in_id_at, parse, run_id
 from common.errors import UserError
 from diffusion.toy_config import SWEEPS, ToyConfig
 
@@ -66,6 +66,16 @@ def test_the_id_is_the_same_in_every_process_and_differs_between_scripts():
     twin = dataclasses.make_dataclass("Twin", [], bases=(Small,), frozen=True)
     assert identity(twin()) == identity(Small())
     assert run_id(twin()) != run_id(Small())
+
+
+def test_a_setting_that_came_later_leaves_the_ids_of_older_runs():
+    added = dataclasses.make_dataclass(
+        "Small", [("late", bool, dataclasses.field(default=False, metadata=not_in_id_at(False)))], bases=(Small,),
+        frozen=True,
+    )  # fmt: skip
+    assert run_id(added(m=5)) == run_id(Small(m=5))
+    assert run_id(added(m=5, late=True)) != run_id(Small(m=5))
+    assert identity(added(m=5))["late"] is False  # the record of a run says what it did
 
 
 def test_ids_of_a_sweep_differ():
