@@ -15,7 +15,7 @@ READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/.runs)
 export DATA_DIR PY
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev reproduce experiments test test-all check lint verify calibrate bench reference tables clean
+.PHONY: help setup setup-dev reproduce experiments test test-all check lint verify calibrate bench mi-table reference tables clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -53,10 +53,14 @@ reference: setup ## (for maintainers) make your results the reference
 	@$(PY) -m scripts.make_reference --results-dir $(RESULTS) $(if $(PAPER),--paper $(PAPER))
 
 calibrate: setup ## every estimator on laws with known answers
-	@$(PY) -m benchmarks.calibrate --results-dir $(RESULTS)
+	@$(PY) -m benchmarks.calibrate --results-dir $(RESULTS) && $(PY) -m benchmarks.coverage --results-dir $(RESULTS)
 
 bench: setup ## speed beside plain references of the published algorithms
 	@$(PY) -m benchmarks.run --results-dir $(RESULTS) $(if $(PAPER),--paper $(PAPER))
+
+mi-table: setup ## mutual information on laws with known answers: every estimate, about an hour
+	@PY=$(PY) sh itdiffusion/run_mi.sh paper --results-dir $(RESULTS) --data-dir $(DATA_DIR)
+	@$(MAKE) --no-print-directory analysis PAPER=itdiffusion
 
 tables: setup ## write results/README.md from the declared tables
 	@$(PY) -m common.results --results-dir $(RESULTS)

@@ -3,13 +3,20 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import known_bound, known_information, known_likelihood
+from benchmarks import known_bound, known_immse, known_information, known_likelihood, known_mi, known_vae
 from benchmarks.commands import Parser, check_writable, provenance
 from benchmarks.known import SIGMAS, Case, passes
 from common.errors import LabError, run_main
 from common.results import Calibration, write
 
-CASES: list[Case] = [*known_information.CASES, *known_likelihood.CASES, *known_bound.CASES]
+CASES: list[Case] = [
+    *known_information.CASES,
+    *known_likelihood.CASES,
+    *known_bound.CASES,
+    *known_immse.CASES,
+    *known_mi.CASES,
+    *known_vae.CASES,
+]
 SEEDS = (0, 1, 2)
 SIZE = 6
 """Factor on the number of examples of the quick run."""

@@ -8,7 +8,8 @@ from torch import nn
 from common.errors import UserError
 from common.seeds import generator
 
-_LAYERS_WITH_FAN_IN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# A transposed convolution's weight is (in, out, ...): weight[0] has PyTorch's own idea of its fan-in.
+_LAYERS_WITH_FAN_IN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._BatchNorm)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from synthetic_mi import write_mi
 from synthetic_nll import write_nll
+from synthetic_scores import write_scores
 from synthetic_shapes import write_shapes
 
 from common import results as tables
@@ -178,3 +179,4 @@ def write_all(results: Path):
     write_shapes(results)
     write_nll(results)
     write_mi(results)
+    write_scores(results)

@@ -16,6 +16,7 @@ class ScoreColumns:
     width: int = schema.setting("m, hidden units")
     network: str = schema.setting("swish: all weights trained; features: random ReLU features, output weights trained")
     scaling: str = schema.setting("factor on the output: sqrt, 1/sqrt(m); standard, 1; mean, 1/m (features)")
+    init: str = schema.setting("law of the initial weights: normal, uniform, or features (output weights 0)")
     optimizer: str = schema.setting("adam, sgd, or flow: the exact gradient flow of the output weights")
     lr: float = schema.setting("learning rate; 0: gradient flow")
     batch: int = schema.setting("points of one optimiser step", "examples")

@@ -1,0 +1,71 @@
+"""A user's own arrays and functions: `.npy` files, examples first, and `module:function` names."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+
+
+def read_array(path: Path, least: int = 2) -> Tensor:
+    """The numbers of a .npy file, (n, ...): float64 and float32 as they are, every other type as float32.
+
+    Args:
+        path: the file; pickles are not read.
+        least: fewest examples.
+
+    Raises:
+        UserError: no such file, not an array of finite numbers, or too few examples.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"there is no file '{path}': give the path of a .npy file, examples first") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"'{path}' is not a readable .npy file of numbers ({error}): save it with numpy.save") from None
+    if not isinstance(array, np.ndarray) or array.ndim < 1 or array.dtype.kind not in "fiub" or array.size == 0:
+        described = f"shape {array.shape} and type {array.dtype}" if isinstance(array, np.ndarray) else "several arrays"
+        raise UserError(f"'{path}' has {described}: expected one array of numbers (examples, ...)")
+    if len(array) < least:
+        raise UserError(f"'{path}' has {len(array)} examples: expected at least {least}, along the first dimension")
+    if not np.isfinite(array).all():
+        raise UserError(f"'{path}' has values that are not finite: remove them first")
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float32)
+    return torch.from_numpy(array)
+
+
+def load_function(name: str, option: str) -> Callable[..., Any]:
+    """The function that `module:function` names; the current folder is searched first.
+
+    Args:
+        name: `module:function`, `package.module:object.method`.
+        option: the flag it came from, for the message.
+
+    Raises:
+        UserError: not of that form, no such module or function, or an error while the module is imported.
+    """
+    module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise UserError(f"{option} {name}: expected module:function, as in my_model:denoise")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # a user's module may fail in any way
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(
+            f"{option} {name}: cannot be imported ({reason}); expected module:function, with the module in this folder "
+            "or installed"
+        ) from error
+    if not callable(found):
+        raise UserError(f"{option} {name}: {path} is not a function")
+    return found

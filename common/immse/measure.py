@@ -1,0 +1,187 @@
+"""Measuring a curve: the network is called here, once for raw, hard- and soft-rounded errors together."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.errors import RunFailedError, UserError
+from common.immse.curve import GROUPS, Curve, add, empty_curve
+from common.immse.grid import LogsnrGrid
+from common.immse.noise import blocks, curve_noise
+from common.immse.reference import GaussianReference
+from common.immse.rounding import Bins
+from common.schedules import logsnr_to_alpha_sigma
+from common.transforms import dequantization_noise
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""z (n, ...) and logsnr (n,) -> eps_hat (n, ...), in the channel z = sqrt(s(a)) x + sqrt(s(-a)) eps."""
+
+ELEMENTS = 1 << 19  # numbers in one network call's input, unless `batch` says otherwise
+
+
+@torch.no_grad()
+def measure_curve(
+    denoiser: Denoiser,
+    x: Tensor,
+    grid: LogsnrGrid,
+    reference: GaussianReference,
+    *,
+    bins: Bins | None = None,
+    dequantized: bool = False,
+    noise: str = "quasi",
+    antithetic: bool = False,
+    seed: int = 0,
+    batch: int = 0,
+    transform: Callable[[Tensor], Tensor] | None = None,
+    store: Path | None = None,
+    first: int = 0,
+) -> Curve:
+    """Errors |eps - eps_hat|^2 of a denoiser on all examples at all points of a grid, streaming.
+
+    Data and noise are functions of (seed, index of the example, index of the point), so the result does not depend on
+    `batch` beyond rounding, and two denoisers measured with one seed see the same z. Errors are summed in float64.
+
+    Args:
+        denoiser: see `Denoiser`; called with the dtype and device of the examples.
+        x: examples (n, ...), or anything that `transform` makes examples of (grey levels, say).
+        grid: log-SNR points.
+        reference: Gaussian of the same data scale.
+        bins: the grid of discrete data; adds the kinds "hard" and "soft" and clamps "raw" to the data's range.
+        dequantized: also measure x + D (u - 1/2), with one more call of the network (bins needed).
+        noise: see `curve_noise`.
+        antithetic: evaluate eps and -eps (twice the calls).
+        seed: of eps and u.
+        batch: rows per network call; 0: about half a million numbers.
+        transform: applied to each block of examples, to change scale, dtype or device.
+        store: a .npy file for the errors of each example, (n, kinds, J) float32, appearing when all is done; the kinds
+            are those of `Curve.kinds` in order.
+        first: index of x[0] in its data set, where x is a shard of it.
+
+    Raises:
+        UserError: shapes that do not fit.
+        RunFailedError: the network returns a value that is not finite.
+    """
+    if dequantized and bins is None:
+        raise UserError("a dequantised curve needs the data's grid: give bins")
+    kinds = ["raw"] if bins is None else ["raw", "hard", "soft"] + ["dequantized"] * dequantized
+    curve = empty_curve(grid, reference, bins, kinds)
+    d, J = x[0].numel(), len(grid)
+    if d != reference.d:
+        raise UserError(f"examples of {d} dimensions and a Gaussian reference of {reference.d}: fit it to such data")
+    rows = batch or max(64, min(1 << 14, ELEMENTS // d))
+    rest = None if bins is None or not dequantized else reference.dequantized(bins.step)
+    has_density = bool((reference.spectrum > 0).all())
+    with _Store(store, (len(x), len(kinds), J)) as file:
+        for block in blocks(len(x), rows // J, first):
+            start = first + block.start
+            part = x[block] if transform is None else transform(x[block])
+            channel = _Channel(denoiser, grid, noise, antithetic, seed, rows, start)
+            projected, log_normal = reference.project(part), {}
+            columns = channel.errors(part, projected, reference, bins)
+            if has_density:
+                log_normal["raw"] = reference.log_prob_of_projected(projected)
+            if rest is not None and bins is not None:
+                u = dequantization_noise(tuple(part.shape), seed, start).to(part)
+                moved = part + bins.step * (u - 0.5)
+                projected = rest.project(moved)
+                more = channel.errors(moved, projected, rest, None)
+                columns |= {"dequantized": more.pop("raw"), **{f"{k}_dequantized": v for k, v in more.items()}}
+                log_normal["dequantized"] = rest.log_prob_of_projected(projected)
+            group = (start + torch.arange(len(part))) % GROUPS
+            curve = add(curve, group, columns, log_normal, len(part) * J * (1 + antithetic) * (1 + dequantized))
+            file.put(block, torch.stack([columns[kind] for kind in kinds], 1))
+    return curve
+
+
+class _Channel:
+    """One block of examples in the channel, at all log-SNR points."""
+
+    def __init__(
+        self, denoiser: Denoiser, grid: LogsnrGrid, noise: str, antithetic: bool, seed: int, rows: int, start: int
+    ):
+        self.denoiser, self.grid, self.noise, self.seed = denoiser, grid, noise, seed
+        self.signs = (1.0, -1.0) if antithetic else (1.0,)
+        self.rows, self.start = rows, start
+
+    def errors(
+        self, x: Tensor, projected: Tensor, reference: GaussianReference, bins: Bins | None
+    ) -> dict[str, Tensor]:
+        """Errors of each kind, "gaussian" and "control", (b, J) float64 each."""
+        J = len(self.grid)
+        found: dict[str, list[Tensor]] = {}
+        for points in torch.arange(J).split(max(1, self.rows // len(x))):
+            eps = curve_noise(self.noise, (len(x), reference.d), self.start, points, J, self.seed)
+            eps = eps.double() if x.dtype == torch.float64 else eps
+            logsnr = self.grid.logsnr[points]
+            sums: dict[str, Tensor] = {}
+            for sign in self.signs:
+                mean, deviation = reference.errors(projected, sign * eps, logsnr)
+                own = self._network_errors(x, sign * eps, logsnr, bins)
+                for name, values in {**own, "gaussian": mean, "control": deviation}.items():
+                    sums[name] = sums.get(name, 0.0) + values / len(self.signs)
+            for name, values in sums.items():
+                found.setdefault(name, []).append(values)
+        return {name: torch.cat(parts, 1) for name, parts in found.items()}
+
+    def _network_errors(self, x: Tensor, eps: Tensor, logsnr: Tensor, bins: Bins | None) -> dict[str, Tensor]:
+        n, P = len(x), len(logsnr)
+        alpha, sigma = (v.to(x)[:, None] for v in logsnr_to_alpha_sigma(logsnr))
+        noise = eps.to(x).expand(n, P, -1)
+        z = (alpha * x.flatten(1)[:, None] + sigma * noise).reshape(n * P, *x.shape[1:])
+        rows_logsnr = logsnr.to(x).repeat(n)
+        parts = zip(z.split(self.rows), rows_logsnr.split(self.rows), strict=True)
+        eps_hat = torch.cat([self._call(*part) for part in parts]).reshape(n, P, -1)
+        if bins is None:
+            errors = {"raw": (noise - eps_hat).square().sum(-1)}
+        else:
+            # x_hat = sqrt(1 + e^-a) z - e^(-a/2) eps_hat, and |eps - eps_hat|^2 = e^a |x - x_hat|^2
+            x_hat = z.reshape(n, P, -1) / alpha - sigma / alpha * eps_hat
+            hats = {"raw": bins.clamp(x_hat), "hard": bins.hard(x_hat)}
+            hats["soft"] = torch.stack([bins.soft_at(x_hat[:, j], float(a)) for j, a in enumerate(logsnr)], 1)
+            scale = sigma / alpha
+            errors = {name: ((x.flatten(1)[:, None] - hat) / scale).square().sum(-1) for name, hat in hats.items()}
+        double = {name: values.cpu().double() for name, values in errors.items()}
+        if not all(bool(torch.isfinite(values).all()) for values in double.values()):
+            bad = logsnr[~torch.isfinite(double["raw"]).all(0)]
+            raise RunFailedError(f"the denoiser's output is not finite at log-SNR {bad[:3].tolist()}")
+        return double
+
+    def _call(self, z: Tensor, logsnr: Tensor) -> Tensor:
+        eps_hat = self.denoiser(z, logsnr)
+        if eps_hat.shape != z.shape:
+            raise UserError(
+                f"the denoiser returned shape {tuple(eps_hat.shape)} for z of shape {tuple(z.shape)}: expected eps_hat "
+                "of the same shape"
+            )
+        return eps_hat
+
+
+class _Store:
+    """Errors of each example, written to a .npy file that appears when all are there; nothing without a path."""
+
+    def __init__(self, path: Path | None, shape: tuple[int, int, int]):
+        self.path = path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            self.array = np.lib.format.open_memmap(self.aside, mode="w+", dtype=np.float32, shape=shape)
+
+    def __enter__(self) -> "_Store":
+        return self
+
+    def put(self, block: slice, values: Tensor) -> None:
+        if self.path is not None:
+            self.array[block] = values.numpy()
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self.path is not None:
+            self.array.flush()
+            del self.array
+            if kind is None:
+                self.aside.replace(self.path)
+            else:
+                self.aside.unlink(missing_ok=True)

@@ -1,0 +1,240 @@
+"""Negative log likelihoods from measured curves: continuous, dequantised, discrete, and the best of several models."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError, choose
+from common.estimate import Estimate, nats_to_bpd
+from common.immse.curve import Curve, log_mass_tail, tail_from_ends
+
+ROUNDINGS = ("best", "raw", "hard", "soft")
+SIGNIFICANT = 3.0
+"""Standard errors by which a member must be better at a log-SNR to be taken there."""
+ESTIMATORS = ("continuous", "dequantized", "discrete")
+
+
+@dataclass(frozen=True)
+class NllEstimate(Estimate):
+    """An estimate of E[-log p(x)] (a density) or E[-log P(x)] (a mass), in nats per example, and how it was made.
+
+    With the optimal denoiser it is unbiased up to `tail_nats`; with any other, an upper bound in expectation over x.
+
+    Attributes:
+        tail_nats: what may lie outside the log-SNR range, beside `se_data` and `se_quadrature`.
+        gaussian_nats: -log N(x; mu, Sigma) of the same examples (minus d log D where the estimand is a mass).
+        optimistic_nats: where denoisers are chosen at each log-SNR, the value with the choice made on the very examples
+            that are averaged; None where nothing is chosen.
+        bin_width: D of a mass, 0 for a density.
+        rounding: what is done to x_hat: none, raw (clamped to the range of the data), hard, soft, best.
+        integrator, points, loc, scale, clip: how and where the curve was integrated.
+    """
+
+    tail_nats: float = 0.0
+    gaussian_nats: float | None = None
+    optimistic_nats: float | None = None
+    bin_width: float = 0.0
+    rounding: str = "none"
+    integrator: str = ""
+    points: int = 0
+    loc: float = 0.0
+    scale: float = 1.0
+    clip: float = 4.0
+
+    @property
+    def bpd(self) -> float:
+        """Bits per dimension, value / (d log 2)."""
+        return nats_to_bpd(self.value, self.d)
+
+
+def continuous_nll(curve: Curve, *, control_variate: bool = True, gaussian_member: bool = False) -> NllEstimate:
+    """E[-log p(x)] = E[-log N(x)] - 1/2 Int E[|eps - eps_G|^2 - |eps - eps_hat|^2] da, both on the same x and eps.
+
+    The same identity holds for the Gaussian itself, so this is unbiased, needs no further call of the network, has no
+    noise when p is that Gaussian and far less than the published form otherwise, h_G - 1/2 Int (mmse_G(a) -
+    E|eps - eps_hat|^2) da (Kong et al. 2023, eq. 9), which `control_variate=False` computes.
+
+    Args:
+        curve: of data with a density.
+        control_variate: see above.
+        gaussian_member: use the Gaussian's denoiser at log-SNRs where the network's error is larger, seen on the other
+            half of the examples.
+
+    Raises:
+        UserError: the data has no density, or lies on a grid (its clamped errors belong to the discrete NLL).
+    """
+    if curve.bins is not None:
+        raise UserError("the curve is of data on a grid: take discrete_nll or dequantized_nll, or measure without bins")
+    if not control_variate:
+        return _plain(curve)
+    return _density([curve], "raw", gaussian_member)
+
+
+def dequantized_nll(curve: Curve, *, gaussian_member: bool = False) -> NllEstimate:
+    """Upper bound of E[-log P(x)]: the continuous NLL of x + D (u - 1/2), u uniform, minus d log D.
+
+    Raises:
+        UserError: the curve was measured without `dequantized`.
+    """
+    return _density([curve], "dequantized", gaussian_member)
+
+
+def discrete_nll(curve: Curve, rounding: str = "best") -> NllEstimate:
+    """E[-log P(x)] = 1/2 Int E|eps - eps_hat|^2 da of data on a grid, tails included (Kong et al. 2023, sec. 3).
+
+    Below the range the linear denoiser stands in, 1/2 sum log(1 + e^low l_i); above it hard rounding of z.
+
+    Args:
+        curve: measured with bins.
+        rounding: raw, hard or soft; best takes the smallest of them at each log-SNR, chosen on one half of the examples
+            and evaluated on the other, both ways.
+
+    Raises:
+        UserError: the curve was measured without bins.
+    """
+    choose("rounding", rounding, ROUNDINGS)
+    return _mass([curve], rounding)
+
+
+def ensemble_nll(curves: Sequence[Curve], estimator: str = "continuous") -> NllEstimate:
+    """The NLL of an ensemble that uses, at each log-SNR, the denoiser with the smallest error (Kong et al. 2023).
+
+    The choice is made on one half of the examples and evaluated on the other, both ways. The Gaussian is a member where
+    the estimand is a density; all roundings are where it is a mass.
+
+    Args:
+        curves: of the members, on the same data, grid and seed.
+        estimator: one of `ESTIMATORS`.
+
+    Raises:
+        UserError: curves that do not belong together.
+    """
+    choose("estimator", estimator, ESTIMATORS)
+    first = curves[0]
+    if any(
+        curve.n != first.n or not torch.equal(curve.grid.logsnr, first.grid.logsnr) or curve.bins != first.bins
+        for curve in curves
+    ):
+        raise UserError("the members of an ensemble were measured on different examples, bins or log-SNR points")
+    if estimator == "discrete":
+        return _mass(curves, "best")
+    return _density(curves, "raw" if estimator == "continuous" else "dequantized", gaussian_member=True)
+
+
+def _plain(curve: Curve) -> NllEstimate:
+    reference, grid = curve.reference, curve.grid
+    gap = reference.mmse_eps(grid.logsnr) * curve.counts[:, None] - curve.errors("raw", "none")
+    sums = reference.entropy_nats * curve.counts - grid.integrate(gap) / 2
+    # The tails are known better from the gap of the control variate, whose noise vanishes at both ends.
+    tail = tail_from_ends(*curve.spread(curve.gaussian() - curve.errors("raw")))
+    return _estimate([curve], "raw", sums, gap, tail, density=True)
+
+
+def _density(curves: Sequence[Curve], kind: str, gaussian_member: bool) -> NllEstimate:
+    first = curves[0]
+    if kind not in first.kinds:
+        raise UserError("this curve has no dequantised errors: measure it with dequantized=True")
+    if kind == "raw":
+        first.reference.require_density()
+    gaussian = first.gaussian(kind)
+    members = torch.stack([curve.errors(kind) for curve in curves] + [gaussian] * gaussian_member)
+    chosen, all_chosen = _smallest(first, members)
+    normal = first.log_normal[kind]
+
+    def total(errors: Tensor) -> Tensor:
+        return -normal - first.grid.integrate(gaussian - errors) / 2
+
+    gap = gaussian - chosen
+    tail = tail_from_ends(*first.spread(gap))
+    optimistic = float(total(all_chosen).sum()) / first.n if len(members) > 1 else None
+    return _estimate(curves, kind, total(chosen), gap, tail, optimistic=optimistic, density=True)
+
+
+def _mass(curves: Sequence[Curve], rounding: str) -> NllEstimate:
+    first = curves[0]
+    if first.bins is None:
+        raise UserError("a discrete NLL of data without a grid: measure the curve with bins")
+    kinds = ["raw", "hard", "soft"] if rounding == "best" else [rounding]
+    members = torch.stack([curve.errors(kind) for curve in curves for kind in kinds])
+    chosen, all_chosen = _smallest(first, members)
+    grid = first.grid
+    low, high = float(grid.logsnr[0]), float(grid.logsnr[-1])
+    if grid.integrator != "deterministic":
+        low, high = grid.range.low, grid.range.high
+    left = float(torch.log1p(math.exp(low) * first.reference.eigenvalues).sum()) / 2
+    right = log_mass_tail(first.bins, first.d, high)
+    gap, se = first.spread(first.gaussian() - chosen)
+    # The linear denoiser is used on the left: what the network would gain there is unknown, but falls like its gap.
+    unknown = min(left, max(0.0, float(gap[0] + se[0])) / 2) + right
+    sums = grid.integrate(chosen) / 2 + (left + right) * first.counts
+    optimistic = float(grid.integrate(all_chosen).sum()) / 2 / first.n + left + right if len(members) > 1 else None
+    return _estimate(curves, "raw", sums, chosen, unknown, optimistic=optimistic, rounding=rounding)
+
+
+def _smallest(curve: Curve, members: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors (G, J) of the best member at each log-SNR, of members (M, G, J).
+
+    First with the choice of each half of the groups made on the other half: the member with the least integral there,
+    replaced at a log-SNR by the one with the least error if that is less by `SIGNIFICANT` standard errors (choosing
+    among equals by their noise would cost on the other half what it gains on this one). Then, as published, with the
+    least mean error at each log-SNR over all examples.
+    """
+    if len(members) == 1:
+        return members[0], members[0]
+    chosen = torch.empty_like(members[0])
+    for half in (0, 1):
+        here, there = curve.half() == half, curve.half() != half
+        best = int(curve.grid.integrate(members[:, here].sum(1)).argmin())
+        mean, se = curve.spread((members[best] - members)[:, here].movedim(0, 1), here)
+        gain = torch.where(mean > SIGNIFICANT * se, mean, 0.0)
+        gain[best] = 1e-300  # stays where nothing is significantly better
+        chosen[there] = members[:, there].gather(0, gain.argmax(0).expand(1, int(there.sum()), -1))[0]
+    everywhere = members.sum(1).argmin(0).expand(1, members.shape[1], -1)
+    return chosen, members.gather(0, everywhere)[0]
+
+
+def _estimate(
+    curves: Sequence[Curve],
+    kind: str,
+    sums: Tensor,
+    integrand: Tensor,
+    tail_nats: float,
+    *,
+    optimistic: float | None = None,
+    density: bool = False,
+    rounding: str = "none",
+) -> NllEstimate:
+    """The record of sums (G,) over examples and twice the integrand (G, J); a dequantised density becomes a mass."""
+    first = curves[0]
+    grid, width = first.grid, first.bins.step if first.bins is not None else 0.0
+    mass_shift = -first.d * math.log(width) if width else 0.0
+    shift = mass_shift if density else 0.0
+    mean, se = first.spread(sums)
+    quadrature = grid.error(integrand.sum(0) / first.n, first.spread(grid.thirds(integrand))[1]) / 2
+    normal = first.log_normal.get(kind)
+    estimand = "E[-log p(x)], a density" if not width else f"E[-log P(x)], a mass on bins of width {width:g}"
+    if kind == "dequantized":
+        estimand += ", bounded by uniform dequantisation"
+    return NllEstimate(
+        value=float(mean) + shift,
+        se_data=float(se),
+        se_quadrature=quadrature,
+        bias="upper",
+        estimand=estimand,
+        n=first.n,
+        d=first.d,
+        evaluations=sum(curve.evaluations for curve in curves),
+        tail_nats=tail_nats,
+        gaussian_nats=None if normal is None else -float(normal.sum()) / first.n + mass_shift,
+        optimistic_nats=None if optimistic is None else optimistic + shift,
+        bin_width=width,
+        rounding=rounding,
+        integrator=grid.integrator,
+        points=len(grid),
+        loc=grid.range.loc,
+        scale=grid.range.scale,
+        clip=grid.range.clip,
+    )

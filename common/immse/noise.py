@@ -1,0 +1,71 @@
+"""The noise of a curve: a function of (seed, example, log-SNR point), spread evenly along the curve by default."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from common.errors import choose
+from common.seeds import derive, generator
+
+BLOCK = 64
+"""Examples whose noise comes from one stream; example i has row i % BLOCK of stream i // BLOCK."""
+KINDS = ("quasi", "independent", "shared")
+
+
+def curve_noise(kind: str, shape: tuple[int, ...], first: int, points: Tensor, total: int, seed: int) -> Tensor:
+    """Standard normal noise of examples first .. first + n - 1 at some points of the curve, (n, points, d) float32.
+
+    quasi: eps_ij = Phi^-1(frac(q_j + r_i)), q_j the Sobol sequence in d dimensions along the curve and r_i uniform
+    (Cranley and Patterson 1976). Each eps_ij is exactly normal, but along the curve the noise of one example is spread
+    evenly, so that the integral over the curve averages it better than independent draws. independent: a draw per
+    point. shared: one draw per example for the whole curve, (n, 1, d); errors of neighbouring points then add up.
+
+    Args:
+        kind: one of `KINDS`.
+        shape: (n, d).
+        first: index of the first example in its data set.
+        points: indices j of the points (int64).
+        total: J, points of the whole curve.
+        seed: of everything.
+
+    Raises:
+        UserError: an unknown kind.
+    """
+    n, d = shape
+    choose("noise", kind, KINDS)
+    if kind == "independent":
+        drawn = [_rows(seed, f"point {j}", n, d, first, normal=True) for j in points.tolist()]
+        return torch.stack(drawn, 1)
+    if kind == "shared":
+        return _rows(seed, "shared", n, d, first, normal=True)[:, None]
+    shift = _rows(seed, "shift", n, d, first, normal=False)
+    u = torch.frac(_sobol(d, total, seed)[points] + shift[:, None])
+    # Float32 uniforms are multiples of 2^-24: the ends are moved in by half of that.
+    return torch.special.ndtri(u.clamp(2.0**-25, 1 - 2.0**-24))
+
+
+def blocks(n: int, size: int, first: int = 0) -> Iterator[slice]:
+    """Slices of about `size` examples, cut where the noise streams of a data set begin."""
+    step = max(1, size // BLOCK) * BLOCK
+    start = 0
+    while start < n:
+        stop = min(n, (first + start) // step * step + step - first)
+        yield slice(start, stop)
+        start = stop
+
+
+def _rows(seed: int, stream: str, n: int, d: int, first: int, *, normal: bool) -> Tensor:
+    parts, draw = [], torch.randn if normal else torch.rand
+    for block in range(first // BLOCK, (first + n - 1) // BLOCK + 1):
+        rows = draw(BLOCK, d, generator=generator(seed, "immse", stream, block))
+        parts.append(rows[max(0, first - block * BLOCK) : first + n - block * BLOCK])
+    return torch.cat(parts)
+
+
+@lru_cache(maxsize=4)
+def _sobol(d: int, total: int, seed: int) -> Tensor:
+    """The first `total` points of a scrambled Sobol sequence in d dimensions, float32."""
+    engine = torch.quasirandom.SobolEngine(d, scramble=True, seed=derive(seed, "immse", "sobol") % 2**31)
+    return engine.draw(total)

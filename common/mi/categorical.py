@@ -1,0 +1,118 @@
+"""A side that is a class label: its denoiser is a softmax, and the integral of its errors the log loss in closed form.
+
+A label x as a one-hot vector, noised, has the optimal denoiser x_hat = softmax(log q(x | y) + sqrt(gamma) z'), and
+1/2 Int |eps - eps_hat|^2 da of it is -log q(x | y) exactly (it is the optimal denoiser of the law q). So
+I(x; y) = E[log q(x | y) - log pi(x)] needs no quadrature; what is left to learn is q, which a small network does.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.ensemble import EnsembleMLP
+from common.mi.fitting import Best, Trainer, log_size, zero_last_layer
+from common.mi.maps import normal_map
+from common.mi.pairs import VALIDATION, Pairs
+from common.seeds import generator
+
+LARGEST = 64
+"""One coordinate with at most this many distinct values, each seen 20 times on average, counts as a label."""
+NETWORKS = 4
+"""Networks of each half, whose probabilities are averaged."""
+WIDTH = 96
+CHECK_EVERY = 25
+
+
+def is_label(x: np.ndarray) -> bool:
+    """Whether x (n, d) is a class label: one coordinate with few distinct values."""
+    return x.shape[1] == 1 and len(np.unique(x)) <= min(LARGEST, max(len(x) // 20, 2))
+
+
+@dataclass(frozen=True)
+class LabelledHalves:
+    """Labels (k, n) and features (k, n, d) of the networks of both halves."""
+
+    train: Pairs
+    validation: Pairs
+    test: Pairs
+    log_prior: Tensor
+
+
+def pointwise_information(
+    labels: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarray], *, steps: int, batch: int, lr: float,
+    seed: int,
+) -> Tensor:  # fmt: skip
+    """log q(x_i | y_i) - log pi(x_i) of each pair of either half, both from the other half: (2, n // 2) nats.
+
+    Args:
+        labels: 0 .. K-1 (n,).
+        y: what they are conditioned on (n, dy); where it is a label too it is made one-hot.
+        parts: indices of the halves.
+        steps: optimiser steps.
+        batch: pairs of each step.
+        lr: largest learning rate of AdamW.
+        seed: of weights and batches.
+    """
+    halves = _halves(labels, y, parts)
+    k, classes = halves.log_prior.shape
+    net = EnsembleMLP(
+        (halves.train.y.shape[-1] + 1, WIDTH, WIDTH, classes), [seed * 1000 + 500 + member for member in range(k)]
+    )
+    zero_last_layer(net)
+    log_prior = halves.log_prior[:, None]
+
+    def log_q(pairs: Pairs) -> Tensor:
+        logits = log_prior + net(pairs.y, log_size(pairs.y)[..., 0])
+        return F.log_softmax(logits, -1).gather(-1, pairs.x.long())[..., 0]
+
+    trainer, source = Trainer(net, steps, lr, 0.98), generator(seed, "mi", "label")
+    best, best_test = Best(trainer, k), torch.zeros(halves.test.x.shape[:2])
+    for step in range(steps + 1):
+        if step % CHECK_EVERY == 0 or step == steps:
+            with trainer.average.swapped_in():
+                better = best.offer(log_q(halves.validation).mean(1))
+                best_test[better] = log_q(halves.test)[better]
+        if step < steps:
+            trainer.step(-log_q(halves.train.draw(batch, source)[0]).mean(1).sum())
+    mixed = best_test.unflatten(0, (2, -1)).logsumexp(1) - math.log(NETWORKS)
+    prior = log_prior.expand(-1, halves.test.x.shape[1], -1).gather(-1, halves.test.x.long())[..., 0]
+    return mixed - prior.unflatten(0, (2, -1))[:, 0]
+
+
+def _halves(labels: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarray]) -> LabelledHalves:
+    classes = int(labels.max()) + 1
+    sides: list[list[np.ndarray]] = [[], [], [], []]
+    priors = []
+    for own, other in (parts, parts[::-1]):
+        features = _features(y[own])
+        for place, item in enumerate((labels[own, None], features(y[own]), labels[other, None], features(y[other]))):
+            sides[place].append(item)
+        counts = np.bincount(labels[own], minlength=classes) + 0.5
+        priors.append(np.log(counts / counts.sum()))
+    stacked = [torch.from_numpy(np.repeat(np.stack(side), NETWORKS, axis=0)).float() for side in sides]
+    own_pairs, other_pairs = Pairs(*stacked[:2]), Pairs(*stacked[2:])
+    held = max(len(own_pairs) // VALIDATION, 1)
+    log_prior = torch.from_numpy(np.repeat(np.stack(priors), NETWORKS, axis=0)).float()
+    return LabelledHalves(own_pairs[held:], own_pairs[:held], other_pairs, log_prior)
+
+
+def _features(y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A map of y (n, dy) to what the network sees: one-hot labels, or standardised normal scores of what varies."""
+    if is_label(y):
+        levels = np.unique(y)
+        return lambda new: (new == levels).astype(float) * math.sqrt(len(levels))
+    columns = np.flatnonzero(np.ptp(y, axis=0) > 0)
+    maps = [normal_map(y[:, column]) for column in columns]
+    scores = np.stack([one(y[:, column])[0] for one, column in zip(maps, columns, strict=True)], 1)
+    center, scale = scores.mean(0), np.maximum(scores.std(0), 1e-6)
+
+    def apply(new: np.ndarray) -> np.ndarray:
+        found = np.stack([one(new[:, column])[0] for one, column in zip(maps, columns, strict=True)], 1)
+        return (found - center) / scale
+
+    return apply

@@ -1,0 +1,108 @@
+"""The image study, one run: train or fine-tune denoisers on the NLL itself, then measure their NLL and the ensemble's.
+
+The sweeps are in `itdiffusion.digits` and its neighbours, one module per data set. On several GPUs: `torchrun
+--nproc-per-node 4 -m itdiffusion.cifar10 paper`.
+"""
+
+import copy
+import functools
+
+import torch
+
+from common import distributed
+from common.networks.unet import UNet, UNetConfig
+from common.results import write, write_arrays
+from common.results.tables.itdiffusion import MseCurve, Nll
+from common.results.tables.itdiffusion_images import ImageBaseline
+from common.runs import Run, pick_device
+from common.sweep import Cost, Experiment
+from common.training import Training, train
+from itdiffusion.checkpoint import write_architectures
+from itdiffusion.images_baselines import baselines
+from itdiffusion.images_config import HEADS, ImagesConfig
+from itdiffusion.images_data import load_images, reference_of, training_range
+from itdiffusion.images_evaluate import ImagesEvaluation
+from itdiffusion.images_samples import pictures
+from itdiffusion.images_train import ImagesObjective, make_members
+
+
+def run_images(preset: str, config: ImagesConfig) -> None:
+    """One run: config, data, model, loop, results."""
+    run = Run("itdiffusion", config.dataset, preset, config)
+    distributed.join()
+    device = pick_device(config.device)
+    with distributed.first_goes_ahead():  # one download
+        data, test = load_images(config, device)
+    with run.open():
+        with distributed.first_goes_ahead():
+            reference = reference_of(data, config.runs_dir / "itdiffusion" / "references")
+        law = training_range(config, reference)
+        members = make_members(config, data, reference, law).to(device)
+        if distributed.is_first():
+            write_architectures(run.folder, members)
+        averaged = copy.deepcopy(members).eval().requires_grad_(False)
+        evaluation = ImagesEvaluation(config, test, reference, law)
+        optimizer = torch.optim.Adam(members.parameters(), lr=config.lr, fused=device.type != "mps")
+        objective = ImagesObjective(config, members, data, law, optimizer)
+
+        def evaluate(step: int) -> list[dict]:
+            averaged.load_state_dict(training.averaged(), strict=False)
+            last = step == training.steps
+            epoch = step // objective.per_epoch
+            return evaluation.rows(averaged, epoch, config.points if last else config.points_while_training, last)
+
+        every = config.evaluate_every * objective.per_epoch
+        training = Training(
+            model=members,
+            optimizer=optimizer,
+            objective=objective,
+            steps=objective.steps,
+            ema_decay=config.ema_decay,
+            parts=config.parts,
+            evaluate=evaluate,
+            evaluate_after={*(range(every, objective.steps, every) if every else ()), objective.steps},
+        )
+        rows = train(run, training) if config.epochs else evaluate(0)
+        if distributed.is_first():
+            averaged.load_state_dict(training.averaged(), strict=False)
+            provenance = run.provenance()
+            if arrays := pictures(config, averaged, data, law):
+                write_arrays(config.results_dir, "itdiffusion", run.id, arrays, provenance)
+            curves = [MseCurve(**row) for one in rows for row in one["curve"]]
+            write(config.results_dir, MseCurve, run.id, curves, provenance)
+            write(config.results_dir, ImageBaseline, run.id, baselines(config, data, test), provenance)
+            path = write(
+                config.results_dir, Nll, run.id, [Nll(**row) for one in rows for row in one["nll"]], provenance
+            )
+            run.say(f"{rows[-1]['discrete_bpd']:.3f} bits/dim (discrete), in {path} after {run.seconds:.0f} s")
+
+
+def cost(config: ImagesConfig) -> Cost:
+    """Expected cost of one run: training and the evaluation's curves, of all members."""
+    size = config.unet()
+    parameters = _parameters(size)
+    # A convolution uses its weights at every pixel of its level: a factor that the coarser levels shrink.
+    per_image = 2.0 * parameters * size.image_size**2 / 3
+    n = {"digits": 1437, "patches": 7776, "cifar10": 50_000}.get(config.dataset, 50_000)
+    images = float(config.epochs) * n
+    evaluated = (config.test_images or n / 5) * config.points * 2 + config.samples * config.sample_steps
+    many = len(config.members)
+    memory = 16.0 * parameters + min(config.batch, 4096) / config.parts * size.model_channels * size.image_size**2 * 240
+    return Cost(
+        many * parameters, many * memory, many * (images + evaluated), many * per_image * (3 * images + evaluated)
+    )
+
+
+@functools.lru_cache
+def _parameters(size: UNetConfig) -> int:
+    """Number of weights, counted on a network that is built."""
+    return sum(item.numel() for item in UNet(size).parameters())
+
+
+def experiment(command: str, sweeps: dict[str, list[ImagesConfig]]) -> Experiment:
+    """The image study on one data set's sweeps; runs are of one kind where their pre-trained members are the same."""
+    return Experiment(command, sweeps, Nll, ImagesConfig.check, run_images, cost, kind=_pretrained)
+
+
+def _pretrained(config: ImagesConfig) -> tuple[str, ...]:
+    return tuple(member for member in config.members if member not in HEADS)

@@ -1,0 +1,175 @@
+"""The two published pre-trained networks as denoisers at continuous log-SNR: IDDPM's .pt and a Hugging Face folder."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+from common.networks.unet import UNet, UNetConfig, load_iddpm_state
+from common.networks.unet_configs import iddpm_cifar10_config
+from common.schedules import DDPM
+from common.variational import StepModel
+
+IDDPM_STEPS = 4000
+
+
+class PretrainedDenoiser(nn.Module):
+    """eps_hat(z, logsnr) of a network that was trained on whole steps, the time interpolated in log-SNR, per sample.
+
+    Beyond the ends of its schedule a linear one holds the time, as published; the cosine one goes on to 0 and 1,000.
+
+    Args:
+        network: takes (x, t), t what `schedule.logsnr_to_network_t` gives.
+        schedule: its noise schedule.
+        shape: (c, h, w) of an image; what the network puts out beyond c channels parametrises a variance.
+        name: what tables call it.
+        variance: its reverse variance, `large`, `small` or `learned` (`common.variational`).
+        levels: grey levels of its training images in [-1, 1].
+        architecture: plain JSON values from which `rebuild` makes the same network with other weights.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: DDPM,
+        shape: tuple[int, int, int],
+        name: str,
+        variance: str,
+        levels: int | None = 256,
+        architecture: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.architecture = {**(architecture or {}), "name": name}
+        self.network, self.schedule, self.shape = network, schedule, shape
+        self.name, self.variance, self.levels = name, variance, levels
+
+    def forward(self, z: Tensor, logsnr: Tensor) -> Tensor:
+        """eps_hat at z (n, c, h, w) and log-SNR (n,)."""
+        t = self.schedule.logsnr_to_network_t(logsnr.detach().cpu().double()).to(z)
+        return self.network(z, t)[:, : self.shape[0]]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    def step_model(self) -> StepModel:
+        """eps_hat and the variance's v at whole steps, fed as in training: i for DDPM, 1,000 i / N for IDDPM."""
+        scale = 1.0 if self.schedule.offset is None else 1000 / self.schedule.steps
+
+        def model(x_t: Tensor, step: Tensor) -> tuple[Tensor, Tensor | None]:
+            out = self.network(x_t, step.to(x_t) * scale)
+            return out[:, : self.shape[0]], out[:, self.shape[0] :] if out.shape[1] > self.shape[0] else None
+
+        return model
+
+
+def load_iddpm(path: Path, size: UNetConfig | None = None) -> PretrainedDenoiser:
+    """IDDPM's checkpoint, `cifar10_uncond_vlb_50M_500K.pt` for one: a state dict of improved-diffusion's U-Net.
+
+    Args:
+        path: the .pt file; read without running code from it.
+        size: the network; None: that checkpoint's (cosine schedule of 4,000 steps, learned variance).
+
+    Raises:
+        UserError: not a file of tensors, or tensors that do not fit the network, by name.
+    """
+    size = size or iddpm_cifar10_config(dropout=0.0)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or foreign file can fail in any way
+        reason = str(error).split("\n")[0]
+        raise UserError(f"'{path}' is not a PyTorch file of tensors ({reason}): expected IDDPM's .pt") from error
+    if not isinstance(state, dict) or not all(isinstance(item, Tensor) for item in state.values()):
+        raise UserError(f"'{path}' holds no state dict of tensors: expected IDDPM's .pt")
+    denoiser = _iddpm(size, f"iddpm[{path.stem}]")
+    load_iddpm_state(denoiser.network, state)
+    return denoiser
+
+
+def _iddpm(size: UNetConfig, name: str) -> PretrainedDenoiser:
+    shape = (size.in_channels, size.image_size, size.image_size)
+    variance = "learned" if size.learn_sigma else "large"
+    architecture = {"unet": dataclasses.asdict(size)}
+    return PretrainedDenoiser(UNet(size), DDPM.cosine(IDDPM_STEPS), shape, name, variance, architecture=architecture)
+
+
+class _DiffusersNetwork(nn.Module):
+    """diffusers' U-Net as a function of (x, t) that returns a tensor."""
+
+    def __init__(self, unet: nn.Module):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.unet(x, t).sample
+
+
+def load_hugging_face(folder: Path) -> PretrainedDenoiser:
+    """A DDPM in diffusers' format, `google/ddpm-cifar10-32` for one: config.json and weights, perhaps a scheduler's.
+
+    Raises:
+        UserError: diffusers is not installed, the folder does not hold such a model, or its schedule is another one.
+    """
+    try:
+        from diffusers import UNet2DModel
+    except ImportError as error:
+        raise UserError(
+            f"'{folder}' is a Hugging Face model, which needs the package diffusers: pip install diffusers"
+        ) from error
+    if not (folder / "config.json").is_file() and (folder / "unet" / "config.json").is_file():
+        return load_hugging_face(folder / "unet")
+    try:
+        unet = UNet2DModel.from_pretrained(str(folder), local_files_only=True, low_cpu_mem_usage=False)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"'{folder}' is not a whole DDPM of diffusers ({reason}): expected config.json and "
+            "diffusion_pytorch_model.safetensors (or .bin)"
+        ) from error
+    return _ddpm(unet, _scheduler(folder), f"ddpm[{folder.name}]")
+
+
+def rebuild(architecture: dict[str, Any]) -> PretrainedDenoiser:
+    """A network of the same architecture, its weights to be loaded: what a run that tuned one starts from."""
+    if "unet" in architecture:
+        fields = {key: tuple(item) if isinstance(item, list) else item for key, item in architecture["unet"].items()}
+        return _iddpm(UNetConfig(**fields), architecture["name"])
+    from diffusers import UNet2DModel
+
+    unet = UNet2DModel.from_config(architecture["diffusers"])
+    return _ddpm(unet, architecture["scheduler"], architecture["name"])
+
+
+def _ddpm(unet: Any, scheduler: dict[str, Any], name: str) -> PretrainedDenoiser:
+    size = unet.config.sample_size
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    shape = (int(unet.config.in_channels), int(height), int(width))
+    schedule = DDPM.linear(scheduler["steps"], scheduler["beta_start"], scheduler["beta_end"])
+    architecture = {"diffusers": dict(unet.config), "scheduler": scheduler}
+    return PretrainedDenoiser(
+        _DiffusersNetwork(unet), schedule, shape, name, scheduler["variance"], architecture=architecture
+    )
+
+
+def _scheduler(folder: Path) -> dict[str, Any]:
+    """Steps, betas and variance from scheduler_config.json, beside the network or in scheduler/; else those of DDPM."""
+    places = [folder / "scheduler_config.json", folder.parent / "scheduler" / "scheduler_config.json"]
+    found: dict[str, Any] = next((json.loads(place.read_text()) for place in places if place.is_file()), {})
+    steps = int(found.get("num_train_timesteps", 1000))
+    kind = found.get("beta_schedule", "linear")
+    if kind != "linear":
+        raise UserError(f"'{folder}' was trained with the noise schedule '{kind}': only 'linear' is read here")
+    if found.get("prediction_type", "epsilon") != "epsilon":
+        raise UserError(f"'{folder}' predicts '{found['prediction_type']}': only epsilon networks are read")
+    small = str(found.get("variance_type", "fixed_large")).startswith("fixed_small")
+    return {
+        "steps": steps,
+        "beta_start": float(found.get("beta_start", 1e-4)),
+        "beta_end": float(found.get("beta_end", 0.02)),
+        "variance": "small" if small else "large",
+    }

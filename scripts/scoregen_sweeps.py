@@ -1,0 +1,214 @@
+"""Figures of the 1-D sweeps: capacity, distance of the modes, sample size, and the bound's curve over training time."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scripts import scoregen_parts as parts
+from scripts import select, style
+from scripts.registry import Product
+
+CAPACITY = "scoregen/capacity"
+SWEEPS = {"samples_m=n": "m = n", "samples_fixed_m": "fixed m"}
+MODELS = {"features": "random features, gradient flow", "swish": "Swish network, SGD"}
+SHOWN_N = 5
+"""Sample sizes whose curves over training time are drawn."""
+
+
+def capacity(results: Path) -> Figure:
+    """KL at epoch 1,000, and the first epoch with a small KL, against the width."""
+    rows, source = select.rows_or_reference(results, CAPACITY, capacity_rows)
+    fig = style.figure(style.PAGE, 2.8)
+    left, right = fig.subplots(1, 2)
+    look = style.LOOKS[0]
+    style.curve(left, select.over_seeds(rows, "width", "kl_at_1000"), look, "mean", floor=0.01)
+    left.scatter(rows["width"], rows["kl_at_1000"], s=7, facecolor="none", edgecolor=look.color, linewidth=0.6)
+    left.set(xlabel="hidden width m", ylabel="KL at epoch 1,000 (nats)")
+    style.log_y(left)
+    most, threshold = int(rows["max_epochs"].iloc[0]), rows["threshold"].iloc[0]
+    reached = rows.dropna(subset=["first_epoch_below"])
+    never = rows[rows["first_epoch_below"].isna()]
+    right.scatter(reached["width"], reached["first_epoch_below"], s=14, facecolor="none", edgecolor=look.color,
+                  label="reached, each seed")  # fmt: skip
+    shift = 1 + 0.05 * (never.groupby("width").cumcount() - 1)  # crosses of several seeds beside each other
+    right.scatter(never["width"] * shift, np.full(len(never), most), marker="x", s=22, color=style.LOOKS[1].color,
+                  label=f"never within {most:,}")  # fmt: skip
+    right.set(xlabel="hidden width m", ylabel=f"first epoch with KL ≤ {threshold:g} nats")
+    style.log_y(right)
+    right.legend()
+    for axes in (left, right):
+        style.log_ticks(axes, sorted(rows["width"].unique()))
+    first = rows.iloc[0]
+    text = f"Capacity: Adam {first['lr']:g}, modes at ±{first['mu']:g}, n = {first['n']:,}"
+    style.title(fig, text, [f"left: {select.band_note(rows, 'width')}; rings: single seeds"], source)
+    return fig
+
+
+def capacity_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The study of the most epochs and widths that reaches epoch 1,000."""
+    groups = [
+        group for _, group in frame.groupby(["max_epochs", "threshold", "n", "mu"]) if group["width"].nunique() > 1
+    ]
+    groups = [group for group in groups if group["kl_at_1000"].notna().any()]
+    if not groups:
+        raise select.NoRowsError("no sweep over the width that reaches epoch 1,000")
+    best = max(groups, key=lambda group: (group["max_epochs"].iloc[0], group["width"].nunique()))
+    return best.drop_duplicates(["width", "seed"], keep="last").sort_values(["width", "seed"])
+
+
+def distance(results: Path) -> Figure:
+    """KL against the distance of the modes, and how wrongly the right mode is weighed."""
+    rows, source = parts.kl_rows(results, "distance")
+    rows = parts.largest(rows, parts.RUN, "mu")
+    last = rows[rows["epoch"] == rows["epoch"].max()]
+    best = parts.at_best(rows, ["mu", "seed"])
+    fig = style.figure(style.PAGE, 2.8)
+    left, right = fig.subplots(1, 2)
+    for picked, look, label in (
+        (last, style.LOOKS[0], f"epoch {rows['epoch'].max():,}"),
+        (best, style.LOOKS[1], "least"),
+    ):
+        style.curve(left, select.over_seeds(picked, "mu", "kl_nats"), look, label, floor=0.01)
+    left.set(xlabel="modes at ±μ", ylabel="KL(p0 || p) (nats)")
+    style.log_y(left)
+    left.legend()
+    near = _near(rows, 1000)
+    for shift, epoch, look in ((-0.12, near, style.LOOKS[2]), (0.12, rows["epoch"].max(), style.LOOKS[0])):
+        picked = rows[rows["epoch"] == epoch]
+        right.scatter(
+            picked["mu"] + shift, picked["mass_right"], s=12, marker=look.marker, facecolor="none",
+            edgecolor=look.color, label=f"epoch {epoch:,}",
+        )  # fmt: skip
+    share = last.groupby("seed")["data_right"].mean()
+    right.axhline(0.5, color="black", linewidth=0.7, label="truth")
+    right.axhspan(share.min(), share.max(), color=style.GREY, alpha=0.25, linewidth=0, label="share in the data")
+    right.set(xlabel="modes at ±μ", ylabel="learned mass of the right mode")
+    right.legend()
+    first = rows.iloc[0]
+    text = f"Distance of the modes: {parts.setting(rows)}, n = {first['n']:,}"
+    style.title(fig, text, [f"left: {select.band_note(rows, 'mu')}; right: each seed"], source)
+    return fig
+
+
+def _near(rows: pd.DataFrame, epoch: int) -> int:
+    known = np.sort(rows["epoch"].unique())
+    return int(known[np.argmin(np.abs(known - epoch))])
+
+
+def samples(results: Path) -> Figure:
+    """KL at the early-stopped time against n, with log-log slopes beside -2/5."""
+    fig = style.figure(style.PAGE, 3.4)
+    panels = fig.subplots(1, 2, sharey=True)
+    source, shown = "yours", None
+    for axes, sweep in zip(panels, SWEEPS, strict=True):
+        for (network, label), look in zip(MODELS.items(), style.LOOKS, strict=False):
+            try:
+                rows, source = of_samples(results, sweep, network)
+            except select.NoRowsError:
+                continue
+            shown = rows
+            width = "" if sweep == "samples_m=n" else f", m = {rows['width'].iloc[0]:,}"
+            _draw_slope(axes, rows, look, label + width)
+        axes.set(title=SWEEPS[sweep], xlabel="training points n")
+    if shown is None:
+        raise select.NoRowsError(f"no sample-size sweep in {parts.KL}")
+    for axes in panels:
+        _draw_guide(axes)
+        style.log_y(axes)
+        style.log_ticks(
+            axes, sorted({round(x) for line in axes.collections for x in line.get_offsets()[:, 0]} or {32, 64})
+        )
+        axes.legend(loc="upper right", fontsize=5.8)
+    panels[0].set_ylabel("least KL over training time (nats)")
+    style.title(fig, "Early-stopped KL against the sample size",
+                ["rings: single seeds; slope: least squares on logs over all seeds, 95% interval"], source)  # fmt: skip
+    return fig
+
+
+def of_samples(results: Path, sweep: str, network: str) -> tuple[pd.DataFrame, str]:
+    """Early-stopped rows of one sweep over n and one model: the widest fixed m, the longest training at each n.
+
+    Raises:
+        NoRowsError: n does not vary.
+    """
+    rows, source = parts.kl_rows(results, sweep, network=network)
+    best = parts.at_best(_one_width(rows, sweep), ["n", "seed"])
+    if best["n"].nunique() < 3:
+        raise select.NoRowsError(f"fewer than three sample sizes of {sweep}")
+    return best, source
+
+
+def _one_width(rows: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    if sweep == "samples_fixed_m":
+        counts = rows.groupby("width")["n"].nunique()
+        rows = rows[rows["width"] == max(counts.index, key=lambda width: (counts[width], width))]
+    longest = rows.groupby("n")["time"].transform("max")
+    group_end = rows.groupby(["n", "seed", "width", "lr", "batch"])["time"].transform("max")
+    return rows[group_end >= longest * (1 - 1e-9)]
+
+
+def _draw_slope(axes: Axes, best: pd.DataFrame, look: style.Look, label: str) -> None:
+    n, kl = best["n"].to_numpy(float), best["kl_nats"].to_numpy(float)
+    slope = select.fit_slope(n, kl)
+    axes.scatter(n, kl, s=8, facecolor="none", edgecolor=look.color, linewidth=0.6)
+    x = np.unique(n)
+    means = best.groupby("n")["kl_nats"].mean()
+    axes.plot(means.index, means, color=look.color, linestyle="none", marker=look.marker)
+    axes.plot(
+        x,
+        slope.at(x),
+        color=look.color,
+        linestyle=look.line,
+        marker=look.marker,
+        markevery=[],
+        label=f"{label}: {slope}",
+    )
+
+
+def _draw_guide(axes: Axes) -> None:
+    """A line of slope -2/5, the theorem's rate at m = n, through the largest KL shown."""
+    points = np.concatenate([one.get_offsets() for one in axes.collections]) if axes.collections else np.ones((1, 2))
+    x = np.unique(points[:, 0])
+    level = float(np.median(points[points[:, 0] == x[0], 1]))
+    axes.plot(x, level * (x / x[0]) ** -0.4, color="black", linewidth=0.7, linestyle=(0, (1, 2)), label="slope -2/5")
+
+
+def bound_time(results: Path) -> Figure:
+    """KL of the theorem's model against training time for several m = n, and the bound with fitted constants."""
+    rows, source = parts.kl_rows(results, "samples_m=n", network="features")
+    rows = rows.groupby(["n", "time"], as_index=False)["kl_nats"].mean().dropna()
+    sizes = np.sort(rows["n"].unique())
+    if len(sizes) < 2:
+        raise select.NoRowsError(f"no sweep over n in {parts.KL}")
+    fig = style.figure(style.COLUMN * 1.5, 3.3)
+    axes = fig.subplots()
+    n, tau = rows["n"].to_numpy(float), rows["time"].to_numpy(float)
+    constants = parts.fit_bound(tau, n, n, rows["kl_nats"].to_numpy(float))
+    places = np.unique(np.linspace(0, len(sizes) - 1, SHOWN_N).round().astype(int))
+    for size, look in zip(sizes[places], style.LOOKS, strict=False):
+        own = select.only(rows, n=size)
+        t = own["time"].to_numpy(float)
+        axes.plot(t, own["kl_nats"], color=look.color, marker=look.marker, markevery=4, linestyle="none", markersize=3)
+        bound = parts.bound_terms(t, np.full(len(t), size), np.full(len(t), size)) @ constants
+        axes.plot(t, bound, color=look.color, linestyle=look.line, label=f"n = m = {size:,}")
+    axes.set(xscale="log", xlabel="training time τ of the gradient flow", ylabel="KL(p0 || p) (nats)")
+    style.log_y(axes)
+    axes.legend()
+    seeds = "means over seeds (marks); lines: c1 τ⁴/(mn) + c2 τ³/m² + c3/τ + c4/m fitted to all"
+    values = ", ".join(f"c{i + 1} = {value:.2g}" for i, value in enumerate(constants))
+    style.title(fig, "The theorem's model over training time", [seeds, values], source)
+    return fig
+
+
+def products() -> list[Product]:
+    """The figures of the sweeps."""
+    runs = {"capacity": "capacity", "distance": "mixture", "samples": "samples", "bound_time": "samples"}
+    tables = {name: CAPACITY if name == "capacity" else parts.KL for name in runs}
+    drawn = {"capacity": capacity, "distance": distance, "samples": samples, "bound_time": bound_time}
+    return [
+        Product(f"score_{name}", "scoregen", (tables[name],), f"sh scoregen/run_{runs[name]}.sh", build)
+        for name, build in drawn.items()
+    ]

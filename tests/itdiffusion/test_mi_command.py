@@ -1,0 +1,105 @@
+"""`python -m itdiffusion.mi` on arrays, and the table's runs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from common import results as tables
+from itdiffusion import mi, mi_table
+from itdiffusion.mi_config import COVERED, DIGITS, SWEEPS, MiConfig
+from itdiffusion.mi_laws import LAWS
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 2))
+    np.save(tmp_path / "x.npy", x.reshape(400, 1, 2))
+    np.save(tmp_path / "y.npy", 0.8 * x[:, 0] + 0.6 * rng.standard_normal(400))
+    return ["--x", str(tmp_path / "x.npy"), "--y", str(tmp_path / "y.npy")]
+
+
+def run(words, monkeypatch, capsys, main=mi.main):
+    monkeypatch.setattr("sys.argv", ["mi", *words])
+    main()
+    return capsys.readouterr()
+
+
+def test_one_json_object_on_standard_output(arrays, monkeypatch, capsys):
+    out = json.loads(run([*arrays, "--steps", "30", "--json"], monkeypatch, capsys).out)
+    assert {"mi_nats", "method", "evaluations", "seconds", "steps", "n"} <= out.keys()
+    assert (out["n"], out["steps"]) == (400, 30)
+    assert out["method"] == "difference, y noised"
+    assert abs(out["mi_nats"]["value"] + 0.5 * math.log(0.36)) < 4 * out["mi_nats"]["se"] + 0.02
+    assert out["mi_nats"]["se"] == pytest.approx(math.hypot(out["mi_nats"]["se_data"], out["mi_nats"]["se_training"]))
+
+
+def test_lines_for_people(arrays, monkeypatch, capsys):
+    text = run([*arrays, "--steps", "5"], monkeypatch, capsys).out
+    assert text.startswith("mutual information ")
+    assert "steps               5" in text
+
+
+def test_settings_from_minutes_and_steps():
+    assert (mi.MiOptions().settings().steps, mi.MiOptions(minutes=0.5).settings().steps) == (2000, 0)
+    assert mi.MiOptions(minutes=0.5, steps=7).settings().steps == 7
+
+
+@pytest.mark.parametrize(
+    "change",
+    [["--minutes", "-1"], ["--steps", "x"], ["--form", "product"], ["--y", "no.npy"], ["--threads", "-1"]],
+)
+def test_bad_options_exit_with_2(arrays, change, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run([*arrays, *change], monkeypatch, capsys)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+
+
+def test_both_arrays_are_needed(arrays, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(arrays[:2], monkeypatch, capsys)
+    assert stop.value.code == 2
+    assert "--y is missing" in capsys.readouterr().err
+
+
+def test_a_run_writes_its_row_and_is_not_run_again(tmp_path, monkeypatch, capsys):
+    words = ["smoke", "--case", "student-2+2", "--results-dir", str(tmp_path / "results"), "--runs-dir", str(tmp_path)]
+    run(words, monkeypatch, capsys, mi_table.main)
+    frame = tables.read(tmp_path / "results", "itdiffusion/mi")
+    assert len(frame) == 1
+    row = frame.iloc[0]
+    assert (row["case"], row["n"], row["d_x"], row["d_y"], row["steps"]) == ("student-2+2", 200, 2, 2, 10)
+    assert row["truth_nats"] == pytest.approx(LAWS["student-2+2"].truth_nats)
+    assert "finished already" in run(words, monkeypatch, capsys, mi_table.main).err
+
+
+def test_digits_as_pairs():
+    kind, images, labels, truth = mi_table.pairs(MiConfig(case="digits-image-label"))
+    assert (kind, images.shape, labels.shape, truth) == ("digits", (1797, 8, 8), (1797,), None)
+    _, left, right, _ = mi_table.pairs(MiConfig(case="digits-left-right"))
+    assert (np.concatenate([left, right], axis=2) == images).all()
+
+
+def test_sweeps_are_valid_and_hold_every_law():
+    for configs in SWEEPS.values():
+        for config in configs:
+            config.check()
+            assert mi_table.cost(config).flops > 0
+    assert {config.case for config in SWEEPS["paper"]} == {*LAWS, *DIGITS}
+    covering = [config for config in SWEEPS["paper"] if config.n == 2000]
+    assert len(covering) == 20 * len(COVERED)
+    assert all(config.minutes == 0.5 and config.steps == 0 for config in covering)
+
+
+@pytest.mark.parametrize("words", [["--case", "nowhere"], ["--n", "10"], ["--form", "x"], ["--lr", "0"]])
+def test_bad_settings_of_the_table_exit_with_2(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        run(["smoke", *words], monkeypatch, capsys, mi_table.main)
+    assert stop.value.code == 2
+    assert list(tmp_path.iterdir()) == []

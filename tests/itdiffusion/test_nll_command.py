@@ -1,0 +1,146 @@
+"""`python -m itdiffusion.nll`: one's own denoiser on one's own array."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from common.mixture import GaussianMixture
+from common.seeds import generator
+from itdiffusion import nll
+
+MODULE = """
+import torch
+from common.mixture import GaussianMixture
+
+POINTS = GaussianMixture(torch.ones(2), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), 0.0)
+MODES = GaussianMixture(torch.ones(2), torch.tensor([[-3.0, 0.0], [3.0, 0.0]]), 0.25)
+
+
+def points(z, logsnr):
+    return POINTS.eps_hat(z, logsnr)
+
+
+def modes(z, logsnr):
+    assert z.dtype == logsnr.dtype == torch.float32 and logsnr.shape == z.shape[:1]
+    return MODES.eps_hat(z, logsnr)
+
+
+def images(z, logsnr):
+    return torch.zeros_like(z)
+
+
+not_a_function = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "my_denoiser.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    law = GaussianMixture(torch.ones(2), torch.tensor([[-3.0, 0.0], [3.0, 0.0]]), 0.25)
+    np.save(tmp_path / "x.npy", law.sample(300, generator(0, "x")).numpy())
+    np.save(tmp_path / "y.npy", law.sample(500, generator(1, "x")).numpy())
+    signs = torch.randint(2, (200,), generator=generator(2)) * 2 - 1
+    np.save(tmp_path / "signs.npy", torch.stack([signs, torch.zeros_like(signs)], 1).numpy())
+    yield tmp_path
+    sys.modules.pop("my_denoiser", None)
+
+
+def run(arguments, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["nll", *arguments])
+    nll.main()
+    return capsys.readouterr()
+
+
+def test_a_density(folder, capsys, monkeypatch):
+    flags = "--denoiser my_denoiser:modes --data x.npy --reference y.npy --points 40 --json"
+    printed = run(flags.split(), capsys, monkeypatch)
+    out = json.loads(printed.out)
+    assert printed.err == ""
+    law = GaussianMixture(torch.ones(2), torch.tensor([[-3.0, 0.0], [3.0, 0.0]]), 0.25)
+    truth = math.log(2) + math.log(2 * math.pi * math.e * 0.25)
+    found = out["nll_nats"]
+    assert abs(found["value"] - truth) < 4 * found["se"] + found["tail"] + 1e-3
+    assert found["se"] == pytest.approx(math.hypot(found["se_data"], found["se_quadrature"]))
+    assert out["nll_bpd"]["value"] == pytest.approx(found["value"] / (2 * math.log(2)))
+    assert (out["n"], out["d"]) == (300, 2)
+    assert out["evaluations"] > 300 * 40
+    assert out["estimand"] == "E[-log p(x)], a density"
+    gaussian = torch.distributions.MultivariateNormal(torch.zeros(2, dtype=torch.float64), law.cov())
+    exact = -gaussian.log_prob(torch.from_numpy(np.load("x.npy"))).mean()
+    assert abs(out["reference_nats"]["value"] - float(exact)) < 0.1
+
+
+def test_a_mass_with_its_bound(folder, capsys, monkeypatch):
+    flags = "--denoiser my_denoiser:points --data signs.npy --discrete-step 1 --dequantized --json --store curves.npy"
+    out = json.loads(run(flags.split(), capsys, monkeypatch).out)
+    found = out["nll_nats"]
+    assert abs(found["value"] - math.log(2)) < 4 * found["se"] + found["tail"]
+    assert out["bin_width"] == 1
+    assert out["estimand"].startswith("E[-log P(x)], a mass on bins of width 1")
+    assert out["dequantized_nats"]["value"] > math.log(2)
+    assert np.load("curves.npy").shape == (200, 4, 100)
+
+
+def test_the_published_form_and_random_points(folder, capsys, monkeypatch):
+    flags = "--denoiser my_denoiser:modes --data x.npy --integrator random --points 30 --loc 0 --scale 3 --no-widen"
+    text = run([*flags.split(), "--no-control-variate"], capsys, monkeypatch).out
+    assert "nll_nats" in text
+    assert "random" in text
+    assert "logsnr_low        -12" in text
+
+
+def test_registered_images_are_read_on_the_networks_scale(folder, capsys, monkeypatch):
+    flags = "--denoiser my_denoiser:images --data digits --n 50 --points 10 --json"
+    out = json.loads(run(flags.split(), capsys, monkeypatch).out)
+    assert (out["n"], out["d"], out["bin_width"]) == (50, 64, 0.125)
+
+
+def test_a_law_by_name_and_a_warning_where_the_range_cuts(folder, capsys, monkeypatch):
+    flags = "--denoiser my_denoiser:modes --data scg --n 100 --points 10 --loc 6 --scale 0.2 --no-widen"
+    printed = run(flags.split(), capsys, monkeypatch)
+    assert "100" in printed.out
+    narrow = "--denoiser my_denoiser:modes --data x.npy --points 10 --loc -1 --scale 0.2 --no-widen"
+    assert "outside the log-SNR range" in run(narrow.split(), capsys, monkeypatch).err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--data x.npy", "either --denoiser"),
+        ("--denoiser my_denoiser:modes --checkpoint a --data x.npy", "either --denoiser"),
+        ("--denoiser my_denoiser:modes", "--data is missing"),
+        ("--denoiser my_denoiser --data x.npy", "module:function"),
+        ("--denoiser my_denoiser:missing --data x.npy", "cannot be imported"),
+        ("--denoiser my_denoiser:not_a_function --data x.npy", "is not a function"),
+        ("--denoiser my_denoiser:modes --data nowhere.npy", "there is no file"),
+        ("--denoiser my_denoiser:modes --data somewhere", "unknown data"),
+        ("--denoiser my_denoiser:modes --data x.npy --discrete-step 0.5", "not on the grid"),
+        ("--denoiser my_denoiser:modes --data x.npy --loc 1", "go together"),
+        ("--denoiser my_denoiser:modes --data x.npy --dequantized", "--discrete-step"),
+        ("--denoiser my_denoiser:modes --data signs.npy", "has no density"),
+        ("--denoiser my_denoiser:modes --data x.npy --n 1", "at least 2"),
+        ("--denoiser my_denoiser:modes --data x.npy --points 2", "at least 3"),
+        ("--denoiser my_denoiser:modes --data digits --reference y.npy", "training split"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(folder, flags, said, capsys, monkeypatch):
+    with pytest.raises(SystemExit) as stop:
+        run(flags.split(), capsys, monkeypatch)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+
+
+def test_shapes_must_agree(folder):
+    np.save("wide.npy", np.zeros((5, 3)))
+    with pytest.raises(UserError, match="one shape"):
+        nll.nll_report(nll.NllConfig(denoiser="my_denoiser:modes", data="x.npy", reference="wide.npy"))

@@ -1,0 +1,157 @@
+"""Pre-trained networks by path: diffusers' own eps at its steps, IDDPM's of the same weights, or one sentence."""
+
+import json
+
+import pytest
+import torch
+
+from common.errors import UserError
+from common.networks.unet import UNet, UNetConfig
+from common.schedules import DDPM
+from common.seeds import generator
+from itdiffusion.load import load_denoiser
+from itdiffusion.pretrained import load_hugging_face, load_iddpm
+
+diffusers = pytest.importorskip("diffusers")
+
+SMALL = UNetConfig(
+    image_size=8,
+    model_channels=32,
+    channel_mult=(1, 1),
+    num_res_blocks=1,
+    attention_resolutions=(4,),
+    num_heads=4,
+    learn_sigma=True,
+    time_scale=1.0,
+)
+
+
+def images(n: int = 5) -> torch.Tensor:
+    return torch.randn(n, 3, 8, 8, generator=generator(0, "z"))
+
+
+@pytest.fixture(scope="module")
+def hugging_face(tmp_path_factory):
+    """A DDPM folder with random weights, as `save_pretrained` writes it, and the network itself."""
+    folder = tmp_path_factory.mktemp("hub") / "ddpm-small"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = diffusers.UNet2DModel(
+            sample_size=8,
+            block_out_channels=(32, 32),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=None,
+        ).eval()
+    unet.save_pretrained(folder)
+    diffusers.DDPMScheduler(variance_type="fixed_large").save_pretrained(folder)
+    return folder, unet
+
+
+@pytest.fixture(scope="module")
+def iddpm(tmp_path_factory):
+    """A checkpoint in improved-diffusion's layout, and the network with the same weights."""
+    network = UNet(SMALL)
+    with torch.no_grad():
+        for name, item in network.named_parameters():
+            item.add_(0.05 * torch.randn(item.shape, generator=generator(0, name)))
+    path = tmp_path_factory.mktemp("openai") / "small.pt"
+    torch.save(network.state_dict(), path)
+    return path, network
+
+
+def test_diffusers_folder_gives_diffusers_own_eps_at_whole_steps(hugging_face):
+    folder, unet = hugging_face
+    denoiser = load_denoiser(folder, (3, 8, 8))
+    steps = torch.tensor([0, 1, 250, 700, 999])
+    logsnr = DDPM.linear().logsnr[steps]
+    with torch.no_grad():
+        torch.testing.assert_close(denoiser(images(), logsnr), unet(images(), steps).sample, rtol=1e-5, atol=1e-5)
+    assert denoiser.name == "ddpm[ddpm-small]"
+    assert denoiser.levels == 256
+
+
+def test_the_schedule_is_that_of_diffusers(hugging_face):
+    denoiser = load_hugging_face(hugging_face[0])
+    own = diffusers.DDPMScheduler().alphas_cumprod.double()
+    torch.testing.assert_close(denoiser.schedule.abar, own, rtol=1e-4, atol=0)
+    assert denoiser.variance == "large"
+
+
+def test_time_is_interpolated_for_each_sample(hugging_face):
+    folder, unet = hugging_face
+    denoiser = load_denoiser(folder)
+    knots = DDPM.linear().logsnr
+    logsnr = torch.tensor([0.25 * knots[10] + 0.75 * knots[11], knots[500], knots[0] + 5.0])
+    with torch.no_grad():
+        expected = unet(images(3), torch.tensor([10.75, 500.0, 0.0])).sample
+        torch.testing.assert_close(denoiser(images(3), logsnr), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_iddpm_gives_the_eps_of_the_same_weights(iddpm):
+    path, network = iddpm
+    denoiser = load_iddpm(path, SMALL).eval()
+    u = torch.tensor([1, 400, 2000, 3999], dtype=torch.float64) / 4000
+    o = 0.008
+    abar = (torch.cos((u + o) / (1 + o) * torch.pi / 2) / torch.cos(torch.tensor(o / (1 + o) * torch.pi / 2))) ** 2
+    with torch.no_grad():
+        expected = network.eval()(images(4), (1000 * u).float())[:, :3]
+        torch.testing.assert_close(denoiser(images(4), torch.logit(abar)), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_whole_steps_of_iddpm_are_fed_as_in_training_with_the_variance(iddpm):
+    path, network = iddpm
+    model = load_iddpm(path, SMALL).eval().step_model()
+    steps = torch.tensor([0, 3999, 100, 1, 2])
+    with torch.no_grad():
+        eps_hat, v = model(images(), steps)
+        out = network.eval()(images(), steps * 0.25)
+    torch.testing.assert_close(eps_hat, out[:, :3])
+    torch.testing.assert_close(v, out[:, 3:])
+
+
+def test_whole_steps_of_ddpm_have_no_variance_output(hugging_face):
+    folder, unet = hugging_face
+    with torch.no_grad():
+        eps_hat, v = load_hugging_face(folder).eval().step_model()(images(), torch.full((5,), 7))
+        torch.testing.assert_close(eps_hat, unet(images(), 7).sample)
+    assert v is None
+
+
+def test_a_checkpoint_of_another_size_is_refused_by_name(iddpm):
+    with pytest.raises(UserError, match="does not fit this network"):
+        load_denoiser(iddpm[0])
+
+
+def test_paths_without_a_denoiser_are_refused(tmp_path, hugging_face):
+    with pytest.raises(UserError, match="there is no"):
+        load_denoiser(tmp_path / "nowhere.pt")
+    with pytest.raises(UserError, match="holds no denoiser"):
+        load_denoiser(tmp_path)
+    (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="not a PyTorch file"):
+        load_denoiser(tmp_path / "bad.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(UserError, match="no state dict"):
+        load_denoiser(tmp_path / "list.pt")
+    with pytest.raises(UserError, match="shape"):
+        load_denoiser(hugging_face[0], (1, 8, 8))
+
+
+def test_incomplete_and_foreign_folders_are_refused(tmp_path, hugging_face):
+    config = json.loads((hugging_face[0] / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="not a whole DDPM"):
+        load_denoiser(tmp_path)
+    whole = tmp_path / "whole"
+    diffusers.UNet2DModel.from_pretrained(hugging_face[0]).save_pretrained(whole)
+    (whole / "scheduler_config.json").write_text(json.dumps({"beta_schedule": "squaredcos_cap_v2"}))
+    with pytest.raises(UserError, match="noise schedule"):
+        load_denoiser(whole)
+
+
+def test_no_diffusers_is_one_sentence(monkeypatch, hugging_face):
+    monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
+    with pytest.raises(UserError, match="pip install diffusers"):
+        load_denoiser(hugging_face[0])

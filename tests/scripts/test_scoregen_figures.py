@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from synthetic_scores import BEST, PROVENANCE, SLOPE, kl_row, sample_rows, write_scores
+
+from common import results as tables
+from common.results.tables.scoregen import ScoreKl
+from scripts import scoregen_clusters as clusters
+from scripts import scoregen_dynamics as dynamics
+from scripts import scoregen_parts as parts
+from scripts import scoregen_sweeps as sweeps
+from scripts import scoregen_tables as sheets
+from scripts import select
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scores")
+    write_scores(folder)
+    return folder
+
+
+def test_a_planted_slope_is_recovered(results):
+    for sweep in sweeps.SWEEPS:
+        for network in sweeps.MODELS:
+            best, _ = sweeps.of_samples(results, sweep, network)
+            slope = select.fit_slope(best["n"].to_numpy(float), best["kl_nats"].to_numpy(float))
+            assert slope.value == pytest.approx(SLOPE, abs=0.02)
+            assert slope.low < SLOPE < slope.high
+            assert (best["time"] == 1000).all()
+    assert any(f"{SLOPE:.2f}" in cell for cell in sheets.slopes(results).cells["slope of the least KL"])
+
+
+def test_the_least_kl_of_the_u_is_marked(results):
+    fig = dynamics.kl_epochs(results)
+    assert all(any(f"at {BEST:,}" in text.get_text() for text in axes.texts) for axes in fig.axes)
+    table = sheets.minima(results).cells
+    assert (table["before the end"] == "3 of 3").all()
+
+
+def test_the_divergence_of_the_other_scaling_is_said(results):
+    assert "without the factor 1/√m: 3 of 3 seeds diverge, by epoch 5" in dynamics.batches(results).get_suptitle()
+
+
+def test_sgd_is_shown_at_the_batch_size_that_was_chosen(results):
+    rows, _ = dynamics.dynamics(results, "sgd")
+    assert set(rows["batch"]) == {500}
+
+
+def test_widths_that_never_get_there_are_crosses(results):
+    never = sweeps.capacity(results).axes[1].collections[1]
+    assert never.get_label() == "never within 10,000"
+    assert len(never.get_offsets()) == 3
+    assert "never, never, never" in sheets.capacity(results).cells["first epoch below"].tolist()
+
+
+def test_the_difference_of_the_pairs_is_paired_by_seed(results):
+    by_set, source = clusters.rows_by_set(results)
+    assert source == "yours"
+    mean, error, seeds = clusters.difference(by_set["digits"])
+    assert (mean, error, seeds) == (pytest.approx(5.0), pytest.approx(0.0, abs=1e-9), 3)
+
+
+def test_the_bounds_constants_are_recovered():
+    tau, n = (item.ravel() for item in np.meshgrid(np.geomspace(0.1, 1e3, 25), [32.0, 256.0, 2048.0]))
+    constants = np.array([1e-9, 1e-7, 2.0, 30.0])
+    kl = parts.bound_terms(tau, n, n) @ constants
+    fitted = parts.fit_bound(tau, n, n, kl)
+    assert parts.bound_terms(tau, n, n) @ fitted == pytest.approx(kl, rel=1e-3)
+
+
+def test_two_sample_sizes_make_no_slope(tmp_path):
+    rows = [row for row in sample_rows() if row.n in (32, 64)]
+    tables.write(tmp_path, ScoreKl, "few", rows, PROVENANCE)
+    with pytest.raises(select.NoRowsError, match="no sample-size sweep"):
+        sweeps.samples(tmp_path)
+
+
+def test_a_study_of_more_epochs_is_preferred(tmp_path):
+    studies = [(8, epoch) for epoch in (10, 20)] + [(4, epoch) for epoch in (10, 20, 4000)]
+    rows = [kl_row(0.1 * width, epoch=epoch, width=width, seed=seed) for width, epoch in studies for seed in (0, 1)]
+    tables.write(tmp_path, ScoreKl, "two", rows, PROVENANCE)
+    frame, _ = parts.kl_rows(tmp_path, "dynamics")
+    assert set(parts.largest(frame, parts.RUN, "seed")["width"]) == {4}
