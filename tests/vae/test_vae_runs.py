@@ -1,0 +1,301 @@
+"""Runs of VAEs from config to tables: whole, resumed, folds together and alone, bounds, bad settings."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import common.training as training_module
+import vae.measure as measure_module
+from common.config import run_id
+from common.errors import InterruptedRunError, UserError
+from common.results import read, read_arrays
+from common.results.tables.vae import Curves
+from common.runs import Run
+from common.sweep import run_sweep
+from vae import cv, full
+from vae.bounds import Terms, ours, previous
+from vae.config import VAEConfig, kind, runs
+from vae.images import load_inputs
+from vae.measure import LogPxMeasurement
+from vae.members import members_of
+from vae.run import build, cost, make_objective, run_vae
+
+FULL, GHOST = full.SWEEPS["smoke"]
+(GRID,) = cv.SWEEPS["smoke"]
+
+
+class Board:
+    """Stands in for TensorBoard, whose import takes longer than these tests."""
+
+    def __init__(self, run, step):
+        pass
+
+    def scalars(self, step, losses):
+        pass
+
+    def rows(self, step, rows):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _no_board(monkeypatch):
+    monkeypatch.setattr(training_module, "_Board", Board)
+
+
+def at(config, folder, **changes):
+    return dataclasses.replace(config, runs_dir=folder / "runs", results_dir=folder / "results", **changes)
+
+
+def content(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in (folder / "results").rglob("*")
+        if path.suffix in (".csv", ".npz")
+    }
+
+
+def test_a_full_run_writes_curves_bounds_and_the_log_px_of_each_image(tmp_path):
+    config = at(FULL, tmp_path)
+    run_vae("smoke", config)
+    curves = read(config.results_dir, "vae/curves")
+    assert list(zip(curves.epoch, curves.split, strict=True)) == [(1, "train"), (1, "test"), (2, "train"), (2, "test")]
+    np.testing.assert_allclose(curves.loss_nats, curves.rec_nats + curves.kl_nats, rtol=1e-9)
+    train, test = curves[curves.split == "train"], curves[curves.split == "test"]
+    assert set(train.mi_estimator) == {"untrained-decoder"}
+    assert test.mi_nats.isna().all()
+    assert set(train.logpx_images) == {32}
+    assert set(test.logpx_images) == {360}
+    # The importance-weighted estimate is at least the ELBO, up to the noise of the latter.
+    assert (curves.logpx_nats > -curves.loss_nats - 4 * curves.loss_se).all()
+    assert ((curves.ess >= 1) & (curves.ess <= config.n_z)).all()
+    ((provenance, arrays),) = read_arrays(config.results_dir, "vae", "full")
+    assert provenance["config"]["lr"] == config.lr
+    assert arrays["train_logpx"].shape == (1, 2, 32)
+    assert arrays["test_logpx"].shape == (1, 2, 360)
+    np.testing.assert_allclose(arrays["test_logpx"][0].mean(1), test.logpx_nats, rtol=1e-5)
+    bounds = read(config.results_dir, "vae/bounds")
+    row, first = bounds.iloc[0], train.iloc[0]
+    expected = first.rec_nats + 2 * math.sqrt(first.kl_nats) + 2 * math.sqrt(max(first.mi_nats, 0) / 64)
+    assert row.ours_nats == pytest.approx(expected)
+    assert row.previous_nats == pytest.approx(first.rec_nats + math.sqrt(first.kl_nats))
+    assert row.test_nats == pytest.approx(test.iloc[0].rec_nats + math.sqrt(test.iloc[0].kl_nats))
+    assert row.m == 64
+
+
+def test_a_ghost_run_trains_the_second_decoder_on_the_other_half(tmp_path):
+    config = at(GHOST, tmp_path, epochs=40, evaluate_every=40, lr=1e-2)
+    run_vae("smoke", config)
+    curves = read(config.results_dir, "vae/curves")
+    train = curves[curves.split == "train"].iloc[0]
+    assert (train.mi_estimator, train.m) == ("ghost", 32)
+    # The ghost has learned: it is far closer to the model's decoder than an untrained one is.
+    whole = at(FULL, tmp_path, m=64, epochs=40, evaluate_every=40, logpx_every=0, lr=1e-2)
+    run_vae("smoke", whole)
+    curves = read(config.results_dir, "vae/curves")
+    untrained = curves[curves.mi_estimator == "untrained-decoder"].iloc[0]
+    assert untrained.mi_nats > 5
+    assert 0 < train.mi_nats < untrained.mi_nats
+    assert set(read(config.results_dir, "vae/bounds").mi_estimator) == {"ghost", "untrained-decoder"}
+
+
+def test_no_gradient_of_the_ghost_reaches_the_model():
+    inputs, _ = load_inputs(GHOST, torch.device("cpu"))
+    members = members_of(GHOST, len(inputs))
+    trained = build(GHOST, members, inputs)
+    objective = make_objective(GHOST, members, inputs, trained)
+    objective(0)[1].backward()
+    assert all(item.grad is None or not bool(item.grad.any()) for item in trained.vae.parameters())
+    assert all(bool(item.grad.any()) for item in trained.ghost.parameters())
+
+
+def test_folds_together_have_the_numbers_of_folds_alone(tmp_path):
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    for run in runs(at(GRID, together, repeat=1)):
+        run_vae("smoke", run)
+    for run in runs(at(GRID, alone, repeat=1, together=1)):
+        run_vae("smoke", run)
+    frames = [
+        read(folder / "results", "vae/curves").sort_values(["fold", "split"]).reset_index(drop=True)
+        for folder in (together, alone)
+    ]
+    for name in ("loss_nats", "kl_nats", "logpx_nats", "ess"):
+        np.testing.assert_allclose(frames[0][name], frames[1][name], rtol=1e-4)
+    ((_, both),) = read_arrays(together / "results", "vae", "cv")
+    singles = {int(arrays["folds"][0]): arrays for _, arrays in read_arrays(alone / "results", "vae", "cv")}
+    for j, fold in enumerate(both["folds"].tolist()):
+        np.testing.assert_allclose(both["train_logpx"][j], singles[fold]["train_logpx"][0], rtol=1e-4)
+
+
+def test_the_held_out_fold_is_the_test_split_of_the_grid(tmp_path):
+    (config, _) = runs(at(GRID, tmp_path))
+    run_vae("smoke", config)
+    curves = read(config.results_dir, "vae/curves")
+    ((_, arrays),) = read_arrays(config.results_dir, "vae", "cv")
+    members = members_of(config, 64)
+    last = curves[curves.epoch == config.epochs]
+    for j, member in enumerate(members):
+        out = last[(last.fold == member.fold) & (last.split == "test")].iloc[0]
+        np.testing.assert_allclose(arrays["train_logpx"][j, -1, member.held_out].mean(), out.logpx_nats, rtol=1e-5)
+        assert out.m == len(member.rows) == 32
+
+
+@pytest.mark.parametrize("config", [FULL, GHOST, runs(GRID)[0]], ids=["full", "ghost", "cv"])
+def test_a_run_that_is_stopped_at_every_step_gives_the_same_bytes(tmp_path, config):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run_vae("smoke", at(config, whole))
+    for _ in range(50):
+        try:
+            run_vae("smoke", at(config, broken, max_minutes=1e-9))
+            break
+        except InterruptedRunError:
+            assert not list((broken / "results").rglob("*.csv"))
+    assert content(whole) == content(broken)
+
+
+def test_a_stop_inside_the_measurement_of_log_px_keeps_what_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure_module, "PIECE", 16)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    config = runs(GRID)[0]
+    run_vae("smoke", at(config, whole))
+    messages = []
+    while not messages or "in log p" not in messages[-1]:
+        with pytest.raises(InterruptedRunError) as caught:
+            run_vae("smoke", at(config, broken, max_minutes=1e-9))
+        messages.append(str(caught.value))
+    assert list((broken / "runs").rglob("logpx-*.npy"))
+    calls = []
+    real = measure_module.log_px_of
+    monkeypatch.setattr(measure_module, "log_px_of", lambda *words: calls.append(words[5]) or real(*words))
+    run_vae("smoke", at(config, broken))
+    assert calls[0] == 16  # goes on inside the set of images
+    assert content(whole) == content(broken)
+
+
+def test_old_measurements_do_not_survive_a_forced_run(tmp_path):
+    config = at(FULL, tmp_path)
+    run_vae("smoke", config)
+    first = content(tmp_path)
+    for path in (tmp_path / "runs").rglob("logpx-*.npy"):
+        np.save(path, np.zeros((3, 400)))
+    run_vae("smoke", dataclasses.replace(config, force=True))
+    assert content(tmp_path) == first
+
+
+def test_the_second_encoder_is_a_setting_of_a_run(tmp_path):
+    config = at(FULL, tmp_path, proposal="full-covariance", points="sobol", epochs=1)
+    run_vae("smoke", config)
+    assert set(read(config.results_dir, "vae/curves").proposal) == {"full-covariance/sobol"}
+
+
+@pytest.mark.parametrize("model", ["mix-logistics-dc", "diagonal-gaussian-dc", "constant-gaussian-dc", "bernoulli-dc"])
+def test_convolutional_models_run(tmp_path, model):
+    dataset = "sprites" if model == "bernoulli-dc" else "patches"
+    config = at(
+        VAEConfig(dataset=dataset, model=model, features=2, latent=2, m=20, epochs=1, evaluate_every=1, flip=True),
+        tmp_path,
+    )
+    inputs, test = load_inputs(config, torch.device("cpu"))
+    config = dataclasses.replace(config, logpx_every=1, n_z=2, logpx_images=16)
+    few = test.take(torch.arange(20))
+    members = members_of(config, len(inputs))
+    trained = build(config, members, inputs)
+    objective = make_objective(config, members, inputs, trained)
+    assert bool(torch.isfinite(objective(0)).all())
+    with torch.no_grad():
+        measurement = LogPxMeasurement(Run("vae", "full", "smoke", config), config, inputs, few, members)
+        measurement.run.folder.mkdir(parents=True)
+        (found,) = measurement.measure(trained.vae.eval(), 1)
+    assert bool(torch.isfinite(found["test"].value).all())
+    assert len(found["train"].value) == 16
+
+
+def test_bounds_are_their_formulas():
+    train = Terms(80.0, 0.3, 16.0, 0.8)
+    assert ours(train, 400.0, 40.0, 100) == (pytest.approx(80 + 8 + 4), pytest.approx(math.hypot(0.3, 0.2, 0.2)))
+    assert previous(train) == (84.0, pytest.approx(math.hypot(0.3, 0.1)))
+    assert ours(train, -1.0, 1.0, 100)[0] == 88.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"dataset": "digit"}, "unknown data set"),
+        ({"model": "mlp"}, "unknown model"),
+        ({"mode": "loo"}, "unknown mode"),
+        ({"dataset": "patches", "canvas": 0}, "takes grey images"),
+        ({"model": "mix-logistics-dc"}, "takes colour images"),
+        ({"model": "bernoulli-dc"}, "--canvas 32"),
+        ({"lr": float("nan")}, "--lr must be positive"),
+        ({"K": 1}, "--K must be at least 2"),
+        ({"epochs": 3, "evaluate_every": 2, "logpx_every": 0}, "must divide --epochs"),
+        ({"evaluate_every": 2, "logpx_every": 3}, "must be a multiple of"),
+        ({"mode": "cv", "logpx_every": 0}, "the grid measures log p"),
+        ({"mode": "cv", "folds": (1, 1)}, "different folds"),
+        ({"mode": "cv", "folds": (12,)}, "different folds of 0 .. 9"),
+        ({"points": "halton"}, "unknown points"),
+        ({"hidden": ()}, "at least one layer"),
+        ({"n_z": 0}, "--n-z must be at least 1"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_sentence(changes, expected):
+    with pytest.raises(UserError, match=expected):
+        dataclasses.replace(FULL, **changes).check()
+
+
+def test_the_grid_is_one_run_for_each_repeat_or_fold_and_its_size_follows_the_flags(capsys):
+    def count(*words):
+        run_sweep(cv.EXPERIMENT, [*words, "--count"])
+        return int(capsys.readouterr().out)
+
+    assert count("paper", "--dataset", "fashion-mnist", "--lr", "0.001") == 10
+    assert count("paper", "--dataset", "fashion-mnist", "--lr", "0.001", "--L", "3", "--together", "1") == 30
+    assert count("paper", "--dataset", "fashion-mnist", "--lr", "0.001", "--K", "5", "--L", "1", "--together", "1") == 5
+    assert count("paper") == 20 + 100 + 100
+
+
+def test_more_repeats_do_not_change_the_runs_that_are_there():
+    few, many = (runs(dataclasses.replace(GRID, L=L)) for L in (2, 5))
+    assert [run_id(run) for run in many[:2]] == [run_id(run) for run in few]
+    assert len({run_id(run) for run in many}) == 5
+
+
+def test_a_stand_in_takes_the_settings_of_its_family(capsys):
+    run_sweep(full.EXPERIMENT, ["paper", "--dataset", "fashion-mnist", "--count"])
+    assert int(capsys.readouterr().out) == 3  # two learning rates and the ghost
+    assert {kind(config)[1] for config in full.SWEEPS["paper"]} == {"grey", "colour", "faces"}
+
+
+def test_published_settings():
+    mnist = [config for config in cv.SWEEPS["paper"] if config.dataset == "mnist"]
+    assert [config.lr for config in mnist] == [1e-3, 1e-4]
+    first = mnist[0]
+    assert (first.model, first.hidden, first.latent, first.canvas) == ("bernoulli-mlp", (512, 256), 16, 32)
+    assert (first.epochs, first.batch, first.seed, first.n_z, first.K, first.L) == (100, 64, 42, 256, 10, 10)
+    assert (first.logpx_every, first.logpx_images) == (5, 0)
+    colour = {config.dataset: config for config in cv.SWEEPS["paper"] if config.dataset in ("cifar10", "celeba")}
+    assert (colour["cifar10"].model, colour["cifar10"].latent, colour["cifar10"].epochs) == (
+        "diagonal-gaussian-dc", 64, 100,
+    )  # fmt: skip
+    assert (colour["celeba"].model, colour["celeba"].latent, colour["celeba"].epochs, colour["celeba"].logpx_every) == (
+        "constant-gaussian-dc", 32, 50, 25,
+    )  # fmt: skip
+    assert cost(runs(first)[0]).parameters == pytest.approx(10 * 1_327_104, rel=0.01)
+
+
+def test_every_setting_but_where_it_runs_enters_the_id():
+    base = VAEConfig()
+    for item in dataclasses.fields(VAEConfig):
+        value = getattr(base, item.name)
+        other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v + 0.5, str: lambda v: v + "x"}
+        other[tuple] = lambda v: (*v, 3)
+        if type(value) not in other:
+            continue
+        changed = dataclasses.replace(base, **{item.name: other[type(value)](value)})
+        assert (run_id(changed) == run_id(base)) == (not item.metadata.get("in_id", True))
+    assert dataclasses.is_dataclass(Curves)

@@ -1,0 +1,133 @@
+"""The loss of one optimiser step of the VAEs: which images, which noise, all functions of (seed, step)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from common.data import epoch_permutation
+from common.seeds import generator
+from vae.images import Inputs
+from vae.models import VAE
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of one step: rows (k, b) of the inputs, noise (k, b, L), weight (k, b), which sums to 1 per network.
+
+    Networks whose batch is smaller by one image have a padded row of weight 0.
+    """
+
+    rows: Tensor
+    eps: Tensor
+    weight: Tensor
+
+
+class Batches:
+    """The batches of k networks, each with training images of its own.
+
+    Each epoch visits a network's images once, in an order of its own, in `steps_per_epoch` batches of nearly equal size
+    (so that networks with a few images more or less keep step). What a network gets depends on its seed, the epoch and
+    its own images alone, not on the networks beside it.
+
+    Args:
+        rows: rows of the inputs (n_j,) of each network.
+        seeds: one seed per network.
+        batch: largest number of images of one step.
+        largest: the size of the largest training set, of these networks and of those trained elsewhere.
+        latent: L.
+        device: where the indices and the noise go.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Tensor],
+        seeds: Sequence[int],
+        batch: int,
+        latent: int,
+        largest: int = 0,
+        device: torch.device | str = "cpu",
+    ):
+        self.rows, self.seeds, self.latent, self.device = list(rows), list(seeds), latent, device
+        sizes = [len(found) for found in rows]
+        self.steps_per_epoch = -(-max(largest, *sizes, 1) // batch)
+        parts = self.steps_per_epoch
+        self.ends = [[size * part // parts for part in range(parts + 1)] for size in sizes]
+        self._epoch = -1
+        self._order: list[Tensor] = []
+        self._eps: list[Tensor] = []
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of optimiser step `step`."""
+        epoch, part = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = [
+                found[epoch_permutation(len(found), seed, epoch)].to(self.device)
+                for found, seed in zip(self.rows, self.seeds, strict=True)
+            ]
+            self._eps = [
+                torch.randn(len(found), self.latent, generator=generator(seed, "eps", epoch)).to(self.device)
+                for found, seed in zip(self.rows, self.seeds, strict=True)
+            ]
+        stretches = [slice(ends[part], ends[part + 1]) for ends in self.ends]
+        width = max(stretch.stop - stretch.start for stretch in stretches)
+        orders = [_padded(order[here], width) for order, here in zip(self._order, stretches, strict=True)]
+        noises = [_padded(eps[here], width) for eps, here in zip(self._eps, stretches, strict=True)]
+        sizes = torch.tensor([stretch.stop - stretch.start for stretch in stretches], device=self.device)[:, None]
+        weight = (torch.arange(width, device=self.device) < sizes) / sizes.clamp(min=1)
+        return Batch(torch.stack(orders), torch.stack(noises), weight)
+
+
+def _padded(found: Tensor, width: int) -> Tensor:
+    return found if len(found) == width else torch.cat([found, found.new_zeros(width - len(found), *found.shape[1:])])
+
+
+class Trained(nn.Module):
+    """What a run trains: the VAEs and, in the mode ghost, a second decoder."""
+
+    def __init__(self, vae: VAE, ghost: nn.Module | None = None):
+        super().__init__()
+        self.vae, self.ghost = vae, ghost
+
+
+class Objective:
+    """Loss of one step: the negative ELBO of each network, nats per image, (k,).
+
+    With a ghost, a second entry: -log p_ghost(x | z) on images of the other half, z from the first half's encoder, into
+    which no gradient of it flows.
+
+    Args:
+        trained: the networks.
+        inputs: the training images.
+        batches: which of them, for each network.
+        ghost_batches: the other half's.
+    """
+
+    def __init__(self, trained: Trained, inputs: Inputs, batches: Batches, ghost_batches: Batches | None = None):
+        self.trained, self.inputs, self.batches, self.ghost_batches = trained, inputs, batches, ghost_batches
+
+    def __call__(self, step: int) -> Tensor:
+        """The losses, (k,), or (2,) with a ghost."""
+        batch = self.batches(step)
+        x = self._images(self.batches, batch, step)
+        loss = (batch.weight * self.trained.vae.negative_elbo(x, batch.eps)).sum(1)
+        if self.ghost_batches is None:
+            return loss
+        return torch.cat([loss, self._ghost_loss(step)])
+
+    def _ghost_loss(self, step: int) -> Tensor:
+        vae, ghost, batches = self.trained.vae, self.trained.ghost, self.ghost_batches
+        assert ghost is not None
+        assert batches is not None
+        batch = batches(step)
+        x = self._images(batches, batch, step)
+        vae.encoder.eval()  # these images must not enter the first half's batch norm
+        with torch.no_grad():
+            z = vae.encode(x).sample(batch.eps)
+        vae.encoder.train()
+        return -(batch.weight * vae.likelihood.log_prob(ghost(z), x)).sum(1)
+
+    def _images(self, batches: Batches, batch: Batch, step: int) -> Tensor:
+        return self.inputs.training(batch.rows, step // batches.steps_per_epoch, step)

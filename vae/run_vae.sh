@@ -1,0 +1,8 @@
+#!/bin/sh
+# VAEs on all training images, with the bounds; beside them a ghost decoder.  sh vae/run_vae.sh [smoke|quick|paper] [--flags]
+# `paper` is the published sweep: binarised MNIST, CIFAR-10, CelebA; `paper --dataset fashion-mnist` takes MNIST's part of it.
+# JOBS processes share the sweep (default: one per core; one where there is a GPU).
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/shards.sh
+run_shared vae.full "$@"
