@@ -1,0 +1,18 @@
+"""The cluster study on the built-in scanned digits (8x8, 17 grey levels).
+
+`python -m scoregen.digit_clusters [smoke|quick|paper] [--flags]`; `sh scoregen/run_digit_clusters.sh` does the same.
+"""
+
+from common.errors import run_main
+from common.sweep import run_sweep
+from scoregen.clusters import experiment
+from scoregen.clusters_config import DIGITS_SWEEPS
+
+
+def main() -> None:
+    """Run the sweep of the preset."""
+    run_main(lambda: run_sweep(experiment("python -m scoregen.digit_clusters", DIGITS_SWEEPS)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+#!/bin/sh
+# The cluster study as a SLURM array, one task per run (pair x seed).
+#   sh scoregen/submit_clusters.sh [smoke|quick|paper] [--flags]
+# The same sweep and flags as run_clusters.sh; --dataset fashion-mnist takes another set. Compute nodes seldom reach the
+# network: fetch the images first, .venv/bin/python -m common.data download mnist. Logs are in runs/slurm/.
+set -eu
+
+# Your cluster's values, here or in the environment; empty: the option is not given to sbatch.
+ACCOUNT=${ACCOUNT-}
+PARTITION=${PARTITION-}
+GPUS=${GPUS-1}
+CPUS=${CPUS-4}
+MEMORY=${MEMORY-16G}
+TIME_LIMIT=${TIME_LIMIT-04:00:00}
+# More options of sbatch, say SBATCH_FLAGS=--test-only to try the submission without making it.
+SBATCH_FLAGS=${SBATCH_FLAGS-}
+
+cd "$(dirname "$0")/.."
+. scripts/slurm.sh
+submit_array scoregen.clusters "$@"
