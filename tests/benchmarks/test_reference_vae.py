@@ -25,7 +25,8 @@ def test_a_training_step_gives_the_same_loss_and_weights():
         x, eps = networks.objective._images(networks.objective.batches, batch, step).double(), batch.eps.double()
         ours = (batch.weight * networks.trained.vae.negative_elbo(x, eps)).sum()
         theirs = model.loss(x[0], eps[0])  # summed over the batch, as published; Adam does not see the factor
-        torch.testing.assert_close(ours * 20, theirs, rtol=1e-7, atol=0)  # 1/20 is a float32
+        # 1/20 is a float32; after a step the weights themselves differ (below).
+        torch.testing.assert_close(ours * 20, theirs, rtol=1e-5 if step else 1e-7, atol=0)
         for loss, updates in ((ours, networks.optimizer), (theirs, optimizer)):
             updates.zero_grad()
             loss.backward()
