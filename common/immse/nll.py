@@ -141,7 +141,8 @@ def _density(curves: Sequence[Curve], kind: str, gaussian_member: bool) -> NllEs
         first.reference.require_density()
     gaussian = first.gaussian(kind)
     members = torch.stack([curve.errors(kind) for curve in curves] + [gaussian] * gaussian_member)
-    chosen, all_chosen = _smallest(first, members)
+    choice = _smallest(first, members)
+    chosen = choice.errors
     normal = first.log_normal[kind]
 
     def total(errors: Tensor) -> Tensor:
@@ -149,8 +150,8 @@ def _density(curves: Sequence[Curve], kind: str, gaussian_member: bool) -> NllEs
 
     gap = gaussian - chosen
     tail = tail_from_ends(*first.spread(gap))
-    optimistic = float(total(all_chosen).sum()) / first.n if len(members) > 1 else None
-    return _estimate(curves, kind, total(chosen), gap, tail, optimistic=optimistic, density=True)
+    optimistic = float(total(choice.optimistic).sum()) / first.n if len(members) > 1 else None
+    return _estimate(curves, kind, total(chosen), gap, tail, choice.apart, optimistic=optimistic, density=True)
 
 
 def _mass(curves: Sequence[Curve], rounding: str) -> NllEstimate:
@@ -159,7 +160,8 @@ def _mass(curves: Sequence[Curve], rounding: str) -> NllEstimate:
         raise UserError("a discrete NLL of data without a grid: measure the curve with bins")
     kinds = ["raw", "hard", "soft"] if rounding == "best" else [rounding]
     members = torch.stack([curve.errors(kind) for curve in curves for kind in kinds])
-    chosen, all_chosen = _smallest(first, members)
+    choice = _smallest(first, members)
+    chosen = choice.errors
     grid = first.grid
     low, high = float(grid.logsnr[0]), float(grid.logsnr[-1])
     if grid.integrator != "deterministic":
@@ -170,30 +172,44 @@ def _mass(curves: Sequence[Curve], rounding: str) -> NllEstimate:
     # The linear denoiser is used on the left: what the network would gain there is unknown, but falls like its gap.
     unknown = min(left, max(0.0, float(gap[0] + se[0])) / 2) + right
     sums = grid.integrate(chosen) / 2 + (left + right) * first.counts
-    optimistic = float(grid.integrate(all_chosen).sum()) / 2 / first.n + left + right if len(members) > 1 else None
-    return _estimate(curves, "raw", sums, chosen, unknown, optimistic=optimistic, rounding=rounding)
+    optimistic = (
+        float(grid.integrate(choice.optimistic).sum()) / 2 / first.n + left + right if len(members) > 1 else None
+    )
+    return _estimate(curves, "raw", sums, chosen, unknown, choice.apart, optimistic=optimistic, rounding=rounding)
 
 
-def _smallest(curve: Curve, members: Tensor) -> tuple[Tensor, Tensor]:
-    """Errors (G, J) of the best member at each log-SNR, of members (M, G, J).
+@dataclass(frozen=True)
+class _Choice:
+    """Errors (G, J) of the members chosen on the other half of the examples, and on all of them as published.
 
-    First with the choice of each half of the groups made on the other half: the member with the least integral there,
-    replaced at a log-SNR by the one with the least error if that is less by `SIGNIFICANT` standard errors (choosing
-    among equals by their noise would cost on the other half what it gains on this one). Then, as published, with the
-    least mean error at each log-SNR over all examples.
+    `apart` (G, J) is the difference, on all examples, between what the two halves would choose.
+    """
+
+    errors: Tensor
+    optimistic: Tensor
+    apart: Tensor
+
+
+def _smallest(curve: Curve, members: Tensor) -> _Choice:
+    """Choose among members (M, G, J) at each log-SNR.
+
+    Each half takes the member with the least integral there, replaced at a log-SNR by the one with the least error if
+    that is less by `SIGNIFICANT` standard errors (choosing among equals by their noise would cost on the other half
+    what it gains on this one). The published choice takes the least mean error at each log-SNR over all examples.
     """
     if len(members) == 1:
-        return members[0], members[0]
-    chosen = torch.empty_like(members[0])
+        return _Choice(members[0], members[0], torch.zeros_like(members[0]))
+    by_half = []
     for half in (0, 1):
-        here, there = curve.half() == half, curve.half() != half
+        here = curve.half() == half
         best = int(curve.grid.integrate(members[:, here].sum(1)).argmin())
         mean, se = curve.spread((members[best] - members)[:, here].movedim(0, 1), here)
         gain = torch.where(mean > SIGNIFICANT * se, mean, 0.0)
         gain[best] = 1e-300  # stays where nothing is significantly better
-        chosen[there] = members[:, there].gather(0, gain.argmax(0).expand(1, int(there.sum()), -1))[0]
+        by_half.append(members.gather(0, gain.argmax(0).expand(1, members.shape[1], -1))[0])
+    errors = torch.where((curve.half() == 0)[:, None], by_half[1], by_half[0])
     everywhere = members.sum(1).argmin(0).expand(1, members.shape[1], -1)
-    return chosen, members.gather(0, everywhere)[0]
+    return _Choice(errors, members.gather(0, everywhere)[0], by_half[0] - by_half[1])
 
 
 def _estimate(
@@ -202,6 +218,7 @@ def _estimate(
     sums: Tensor,
     integrand: Tensor,
     tail_nats: float,
+    apart: Tensor | None = None,
     *,
     optimistic: float | None = None,
     density: bool = False,
@@ -213,6 +230,8 @@ def _estimate(
     mass_shift = -first.d * math.log(width) if width else 0.0
     shift = mass_shift if density else 0.0
     mean, se = first.spread(sums)
+    # What is chosen differs from half to half: the spread of the groups within a half does not see that.
+    choice_se = 0.0 if apart is None else abs(float(grid.integrate(apart).sum())) / first.n / 4
     quadrature = grid.error(integrand.sum(0) / first.n, first.spread(grid.thirds(integrand))[1]) / 2
     normal = first.log_normal.get(kind)
     estimand = "E[-log p(x)], a density" if not width else f"E[-log P(x)], a mass on bins of width {width:g}"
@@ -220,7 +239,7 @@ def _estimate(
         estimand += ", bounded by uniform dequantisation"
     return NllEstimate(
         value=float(mean) + shift,
-        se_data=float(se),
+        se_data=math.hypot(float(se), choice_se),
         se_quadrature=quadrature,
         bias="upper",
         estimand=estimand,
