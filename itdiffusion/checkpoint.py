@@ -34,11 +34,7 @@ def load_run(folder: Path, index: int) -> nn.Module:
     tensors = found[1]
     state = _part(tensors, "model/", index) | _part(tensors, "ema/", index)
     member = config.members[index]
-    denoiser: nn.Module
-    if member in HEADS:
-        denoiser = _empty(config, member, state)
-    else:
-        denoiser = rebuild(_architecture(folder, index))
+    denoiser = _empty(config, member, state) if member in HEADS else rebuild(_architecture(folder, index))
     denoiser.load_state_dict(state)
     return denoiser
 

@@ -29,7 +29,7 @@ _QUICK = dataclasses.replace(
     _PAPER,
     members=("gaussian", "levels"),
     network="digits-narrow",
-    epochs=18,
+    epochs=24,
     batch=64,
     lr=2e-3,
     lr_schedule="cosine",

@@ -57,7 +57,8 @@ def _cases(base: MiConfig, names: tuple[str, ...]) -> list[MiConfig]:
 
 def _coverage(seeds: int) -> list[MiConfig]:
     base = MiConfig(n=2000, steps=0, minutes=0.5)
-    return [dataclasses.replace(base, case=name, seed=seed) for name in COVERED for seed in range(seeds)]
+    # Seeds from 100 on: the rule of the standard error was settled while looking at the first ones.
+    return [dataclasses.replace(base, case=name, seed=100 + seed) for name in COVERED for seed in range(seeds)]
 
 
 _QUICK = MiConfig(n=4000, steps=400)

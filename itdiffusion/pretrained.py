@@ -137,12 +137,13 @@ def load_hugging_face(folder: Path) -> PretrainedDenoiser:
 def rebuild(architecture: dict[str, Any]) -> PretrainedDenoiser:
     """A network of the same architecture, its weights to be loaded: what a run that tuned one starts from."""
     if "unet" in architecture:
-        fields = {key: tuple(item) if isinstance(item, list) else item for key, item in architecture["unet"].items()}
+        unet: dict[str, Any] = architecture["unet"]
+        fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in unet.items()}
         return _iddpm(UNetConfig(**fields), architecture["name"])
     from diffusers import UNet2DModel
 
-    unet = UNet2DModel.from_config(architecture["diffusers"])
-    return _ddpm(unet, architecture["scheduler"], architecture["name"])
+    network = UNet2DModel.from_config(architecture["diffusers"])
+    return _ddpm(network, architecture["scheduler"], architecture["name"])
 
 
 def _ddpm(unet: Any, scheduler: dict[str, Any], name: str) -> PretrainedDenoiser:

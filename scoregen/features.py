@@ -1,6 +1,6 @@
 """The theorem's model against the sample size: random features on their exact gradient flow, at m = n and at fixed m.
 
-`python -m scoregen.features [smoke|quick|paper] [--flags]`; `sh scoregen/run_samples.sh` runs it from any folder.
+`python -m scoregen.features [smoke|quick|paper] [--flags]`; `sh scoregen/run_features.sh` does the same.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """The Swish network against the sample size, by SGD with early stopping, at m = n and at fixed m.
 
-`python -m scoregen.samples [smoke|quick|paper] [--flags]`; `sh scoregen/run_samples.sh` runs it too.
+`python -m scoregen.samples [smoke|quick|paper] [--flags]`; `sh scoregen/run_samples.sh` does the same from any folder.
 """
 
 import dataclasses

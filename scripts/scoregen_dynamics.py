@@ -80,9 +80,8 @@ def densities(results: Path) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("x")
     style.legend_below(fig, [grid[0, 0]], 2)
-    style.title(
-        fig, f"Learned densities, {parts.setting(by_mode[0])}", [f"{by_mode[0]['seed'].nunique()} seeds"], source
-    )
+    studies = [f"±{rows['mu'].iloc[0]:g}: {parts.setting(rows)}, {rows['seed'].nunique()} seeds" for rows in by_mode]
+    style.title(fig, "Learned densities", studies, source)
     return fig
 
 

@@ -33,7 +33,7 @@ def minima(results: Path) -> Sheet:
                 "setting": parts.setting(rows),
                 "seeds": str(len(best)),
                 "least KL (nats)": _mean(best["kl_nats"]),
-                "at epoch": f"{best['epoch'].median():,.0f} ({best['epoch'].min():,} to {best['epoch'].max():,})",
+                "at epoch": f"{best['epoch'].median():,.0f} ({best['epoch'].min():,.0f} to {best['epoch'].max():,.0f})",
                 "before the end": f"{before} of {len(best)}",
                 "last / least": f"{rise.median():.2f} ({rise.min():.2f} to {rise.max():.2f})",
                 "right mode, last": _mean(last["mass_right"]),

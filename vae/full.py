@@ -13,7 +13,7 @@ from vae.config import VAEConfig, kind, runs
 from vae.run import cost, run_vae
 
 # The published settings: binarised MNIST with two learning rates, CIFAR-10, CelebA.
-MNIST = VAEConfig(dataset="mnist", logpx_every=5, evaluate_every=1, logpx_images=6000)
+MNIST = VAEConfig(dataset="mnist", logpx_every=5, evaluate_every=5, logpx_images=6000)
 CIFAR10 = VAEConfig(
     dataset="cifar10", model="diagonal-gaussian-dc", latent=64, n_z=128, flip=True, logpx_every=50, logpx_images=6000
 )

@@ -119,12 +119,12 @@ def arrange(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
 def _of_labels(x: np.ndarray, y: np.ndarray, halves: Parts, settings: Settings) -> Measured:
     labels = np.unique(x, return_inverse=True)[1].reshape(-1)
     steps = settings.steps or max(int(settings.minutes * LABEL_STEPS_PER_MINUTE), 100)
-    values = categorical.pointwise_information(
-        labels, y, halves, steps=steps, batch=settings.batch // 2, lr=settings.lr, seed=settings.seed
+    values, gap = categorical.pointwise_information(
+        labels, y, halves, steps=steps, batch=max(settings.batch // 2, 1), lr=settings.lr, seed=settings.seed
     )
     count = categorical.NETWORKS * values.numel()
-    parts = {"log_loss_gain": float(values.mean())}
-    return Measured(values, "closed form of a label", steps=steps, evaluations=count, parts_nats=parts)
+    parts = {"log_loss_gain": float(values.mean()), "seen_in_training": float(values.mean()) + gap}
+    return Measured(values, "closed form of a label", gap, steps=steps, evaluations=count, parts_nats=parts)
 
 
 def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings) -> Measured:

@@ -1,0 +1,7 @@
+#!/bin/sh
+# KL against the sample size, 1-D random features on their exact gradient flow.  sh scoregen/run_features.sh [smoke|quick|paper] [--flags]
+# JOBS processes share the sweep (default: one per core; one where there is a GPU).
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/shards.sh
+run_shared scoregen.features "$@"
