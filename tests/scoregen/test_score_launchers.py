@@ -29,8 +29,3 @@ def test_each_launcher_describes_its_sweep_from_any_folder(name, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "to do" in done.stdout
     assert list(tmp_path.iterdir()) == []
-
-
-def test_reproduce_runs_launchers_that_exist():
-    wanted = (FOLDER / "quick.list").read_text().split()
-    assert set(wanted) <= set(LAUNCHERS)
