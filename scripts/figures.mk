@@ -39,8 +39,7 @@ figures_of_arrays = $(wildcard $(patsubst %.json,%.npz,$(shell \
 define figures_source
 $(FIGURES_STATE)/$(1).changed: $$(FIGURES_IN_$(1)) $(FIGURES_STATE)/$(1).count
 	@touch $$@
-# An empty recipe: make shall not look through its built-in rules for a way to make every CSV.
-$$(FIGURES_IN_$(1)): ;
+FIGURES_INPUTS += $$(FIGURES_IN_$(1))
 $(FIGURES_STATE)/$(1).count: figures-force
 	@mkdir -p $(FIGURES_STATE); echo $$(words $$(FIGURES_IN_$(1))) > $$@.$$$$PPID; if cmp -s $$@.$$$$PPID $$@; then rm $$@.$$$$PPID; else mv $$@.$$$$PPID $$@; fi
 endef
@@ -57,9 +56,14 @@ endef
 # Where a product's file itself is asked for, its rule draws it.
 FIGURES_DIRECT := $(filter $(FIGURES_DIR)/% $(TABLES_DIR)/%,$(MAKECMDGOALS))
 FIGURES_ALL :=
+FIGURES_INPUTS :=
 FIGURES_SCRIPTS := scripts/style.py scripts/select.py
 # The products of each paper, and of the lab itself.
 include $(sort $(wildcard scripts/figures_*.mk))
+
+# An empty recipe: make shall not look through its built-in rules for a way to make every CSV. Several sources may list
+# one file; sort names it once.
+$(sort $(FIGURES_INPUTS)): ;
 
 FIGURES_WANTED := $(notdir $(if $(PAPER),$(filter $(PAPER)/%,$(FIGURES_ALL)),$(FIGURES_ALL)))
 FIGURES_FILES := $(foreach name,$(FIGURES_WANTED),$(FIGURES_FILE_$(name)))

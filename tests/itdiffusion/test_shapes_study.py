@@ -28,25 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = SWEEPS["smoke"][0]
 
 
-class Board:
-    """Stands in for TensorBoard, whose import takes longer than these tests."""
-
-    def __init__(self, run, step):
-        pass
-
-    def scalars(self, step, losses):
-        pass
-
-    def rows(self, step, rows):
-        pass
-
-    def close(self):
-        pass
-
-
-@pytest.fixture(autouse=True)
-def without_tensorboard(monkeypatch):
-    monkeypatch.setattr(training_module, "_Board", Board)
+pytestmark = pytest.mark.usefixtures("no_tensorboard")
 
 
 def run_in(folder, *words):
@@ -58,11 +40,8 @@ def run_in(folder, *words):
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(training_module, "_Board", Board)
-    yield run_in(tmp_path_factory.mktemp("smoke"))
-    patch.undo()
+def results(tmp_path_factory, no_tensorboard):
+    return run_in(tmp_path_factory.mktemp("smoke"))
 
 
 def test_a_smoke_run_fills_every_table(results):
@@ -157,7 +136,6 @@ def test_a_run_stopped_in_the_middle_goes_on_to_the_same_bits(tmp_path, results,
     with pytest.raises(InterruptedRunError):
         run_in(tmp_path, "--checkpoint-seconds", "0")
     monkeypatch.undo()
-    monkeypatch.setattr(training_module, "_Board", Board)
     run_in(tmp_path)
     for table in ("nll", "density_grid", "samples", "mse_curve"):
         name = f"itdiffusion/{table}/{run_id(config)}.csv"

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import common.training as training_module
 import vae.measure as measure_module
 from common.config import run_id
 from common.errors import InterruptedRunError, UserError
@@ -27,25 +26,7 @@ FULL, GHOST = full.SWEEPS["smoke"]
 (GRID,) = cv.SWEEPS["smoke"]
 
 
-class Board:
-    """Stands in for TensorBoard, whose import takes longer than these tests."""
-
-    def __init__(self, run, step):
-        pass
-
-    def scalars(self, step, losses):
-        pass
-
-    def rows(self, step, rows):
-        pass
-
-    def close(self):
-        pass
-
-
-@pytest.fixture(autouse=True)
-def _no_board(monkeypatch):
-    monkeypatch.setattr(training_module, "_Board", Board)
+pytestmark = pytest.mark.usefixtures("no_tensorboard")
 
 
 def at(config, folder, **changes):
