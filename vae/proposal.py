@@ -29,16 +29,17 @@ LR = 1e-3
 def encoder_proposal(vae: VAE, member: int) -> Proposal:
     """q(z | x) of one member's own encoder (published)."""
 
+    def outputs(x: Tensor) -> Tensor:
+        if isinstance(vae.encoder, Flat):  # of several networks only this one is needed
+            return _forward(vae.encoder.mlp.member(member), x.flatten(1))
+        return vae.encoder(x[None])[0]
+
     @torch.no_grad()
     def propose(x: Tensor) -> GaussianProposal:
-        code = vae.encode(x[None].expand(_members(vae), *x.shape))
-        return GaussianProposal(code.mu[member], torch.exp(0.5 * code.log_variance[member]))
+        mu, log_variance = outputs(x).chunk(2, dim=1)
+        return GaussianProposal(mu, torch.exp(0.5 * log_variance))
 
     return propose
-
-
-def _members(vae: VAE) -> int:
-    return len(vae.encoder.mlp.weights[0]) if isinstance(vae.encoder, Flat) else 1
 
 
 class FullCovariance:
