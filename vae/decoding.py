@@ -60,7 +60,7 @@ class FusedBernoulli:
 
 
 def _even_softplus(logits: Tensor) -> Tensor:
-    """sum_i |l_i| / 2 + log(1 + exp(-|l_i|)) = sum_i softplus(l_i) - l_i / 2 of each row; overwrites `logits` (n, d)."""
+    """sum_i |l_i| / 2 + log(1 + exp(-|l_i|)) = sum_i softplus(l_i) - l_i / 2 of each row (overwritten)."""
     group = max(size for size in range(1, GROUP + 1) if logits.shape[1] % size == 0)
     negative = logits.copysign_(-1.0)
     half = -0.5 * negative.sum(1)
