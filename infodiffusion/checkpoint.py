@@ -9,15 +9,19 @@ from common.checkpoints import is_complete, load_latest
 from common.config import run_id
 from common.errors import UserError
 from infodiffusion.config import InfoConfig, settled
-from infodiffusion.networks import VAE, Autoencoder, Diff, LatentDiffusion, Vanilla
+from infodiffusion.networks import VAE, Autoencoder, Diff, LatentDiffusion, Output, Vanilla
+from infodiffusion.objective import schedule_of
 
 
 def build(config: InfoConfig) -> nn.Module:
     """The model of `config` at its initial weights."""
     size = config.unet()
+    if config.model == "vae":
+        return VAE(size, config.sampled, config.patch, config.seed)
+    output = Output(config.parametrization, schedule_of(config).abar)
     if config.model == "vanilla":
-        return Vanilla(size, config.patch, config.seed)
-    return (Diff if config.model == "diff" else VAE)(size, config.sampled, config.patch, config.seed)
+        return Vanilla(size, config.patch, config.seed, output)
+    return Diff(size, config.sampled, config.patch, config.seed, output)
 
 
 def load_coded(config: InfoConfig, device: torch.device) -> Autoencoder:

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.config import NOT_IN_ID, RunConfig
+from common.config import NOT_IN_ID, RunConfig, not_in_id_at
 from common.data.places import default_data_dir
 from common.errors import UserError, choose
 from common.mmd import KERNELS
@@ -14,6 +14,7 @@ from infodiffusion.modes import MODES
 from infodiffusion.priors import check_prior
 
 MODELS = ("diff", "vae", "vanilla")
+PARAMETRIZATIONS = ("noise", "velocity")
 LR_SCHEDULES = ("published", "cosine", "constant")
 SAMPLINGS = ("prior", "two-phase", "latent")
 
@@ -72,6 +73,10 @@ class InfoConfig(RunConfig):
     """Convolutions of a residual block: 3 (the public code) or 2 (the usual block)."""
     dropout: float = 0.1
     """Dropout of every U-Net."""
+    parametrization: str = field(default="noise", metadata=not_in_id_at("noise"))
+    """What the network of diff and vanilla gives: noise, eps_hat (published), or velocity, v_hat with
+    eps_hat = sqrt(1 - abar) x_t + sqrt(abar) v_hat. Each learns by the squared error of its output, so that velocity
+    has the published loss with weight 1/abar: images, and codes, are learned from high noise too."""
     T: int = 1000
     """Diffusion steps."""
     beta_1: float = 1e-5
@@ -137,6 +142,7 @@ class InfoConfig(RunConfig):
             check_dataset(self.dataset)
         check_prior(self.prior, self.a_dim)
         choose("kernel of the MMD", self.mmd_kernel, KERNELS)
+        choose("parametrization", self.parametrization, PARAMETRIZATIONS)
         choose("learning-rate schedule", self.lr_schedule, LR_SCHEDULES)
         choose("sampling", self.sampling, SAMPLINGS)
         choose("precision", self.precision, ("fp32", "bf16"))
@@ -213,6 +219,8 @@ class InfoConfig(RunConfig):
         size = self.unet()
         family = _family(self)
         parts = [f"patch={self.patch}"] if self.patch > 1 else []
+        velocity = self.parametrization == "velocity" and self.model != "vae" and self.epochs
+        parts += ["velocity"] if velocity else []
         parts += [f"{size.model_channels}x{'-'.join(map(str, size.channel_mult))}"]
         if self.model != "vanilla":
             parts.append(f"a={self.a_dim}")

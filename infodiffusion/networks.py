@@ -10,6 +10,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from common.networks.initialise import initialise_
 from common.networks.latent_mlp import LatentMLP
 from common.networks.unet import UNet, UNetConfig
+from common.schedules import expand
 from common.seeds import derive
 
 
@@ -31,6 +32,36 @@ class Patches(nn.Module):
     def back(self, h: Tensor) -> Tensor:
         """(n, c p^2, h/p, w/p) -> (n, c, h, w)."""
         return pixel_shuffle(h, self.patch) if self.patch > 1 else h
+
+
+class Output(nn.Module):
+    """eps_hat from what a denoising network gives: itself, or v_hat.
+
+    v = sqrt(abar) eps - sqrt(1 - abar) x is the velocity (Salimans and Ho 2022), eps_hat = sqrt(1 - abar) x_t +
+    sqrt(abar) v_hat: where only noise is left, eps_hat is x_t whatever the network says.
+
+    Args:
+        parametrization: noise (published) or velocity.
+        abar: abar of each step (T,).
+    """
+
+    abar: Tensor
+
+    def __init__(self, parametrization: str, abar: Tensor):
+        super().__init__()
+        self.parametrization = parametrization
+        self.register_buffer("abar", abar.float(), persistent=False)
+
+    def eps_hat(self, output: Tensor, x_t: Tensor, step: Tensor) -> Tensor:
+        """eps_hat (n, c, h, w) for outputs of that shape at x_t and steps (n,)."""
+        if self.parametrization == "noise":
+            return output
+        abar = self.abar[step]
+        return expand((1 - abar).sqrt(), x_t) * x_t + expand(abar.sqrt(), x_t) * output
+
+    def weight(self, step: Tensor) -> Tensor:
+        """(squared error of the output) / (squared error of eps_hat) at steps (n,): 1, or 1 / abar."""
+        return torch.ones_like(self.abar[step]) if self.parametrization == "noise" else 1 / self.abar[step]
 
 
 @dataclass(frozen=True)
@@ -130,18 +161,20 @@ class Diff(Autoencoder):
         sampled: see `Autoencoder`.
         patch: see `Patches`.
         seed: of the initial weights.
+        output: what the network gives.
     """
 
-    def __init__(self, size: UNetConfig, sampled: bool, patch: int, seed: int):
+    def __init__(self, size: UNetConfig, sampled: bool, patch: int, seed: int, output: Output):
         super().__init__()
-        self.patches = Patches(patch)
+        self.patches, self.output = Patches(patch), output
         self.network = UNet(size, derive(seed, "network"))
         self.encoder = Encoder(size, size.code_dim, patch, derive(seed, "encoder"))
         self.sampled = sampled
 
     def forward(self, x_t: Tensor, step: Tensor, code: Tensor) -> Tensor:
         """eps_hat, of the shape of x_t (n, c, h, w), at steps (n,) 0 .. T - 1 and codes (n, a_dim)."""
-        return self.patches.back(self.network(self.patches(x_t), step, code))
+        out = self.patches.back(self.network(self.patches(x_t), step, code))
+        return self.output.eps_hat(out, x_t, step)
 
 
 class VAE(Autoencoder):
@@ -173,16 +206,17 @@ class Vanilla(nn.Module):
         size: the U-Net.
         patch: see `Patches`.
         seed: of the initial weights.
+        output: what the network gives.
     """
 
-    def __init__(self, size: UNetConfig, patch: int, seed: int):
+    def __init__(self, size: UNetConfig, patch: int, seed: int, output: Output):
         super().__init__()
-        self.patches = Patches(patch)
+        self.patches, self.output = Patches(patch), output
         self.network = UNet(dataclasses.replace(size, code_dim=0), derive(seed, "network"))
 
     def forward(self, x_t: Tensor, step: Tensor) -> Tensor:
         """eps_hat, of the shape of x_t (n, c, h, w), at steps (n,)."""
-        return self.patches.back(self.network(self.patches(x_t), step))
+        return self.output.eps_hat(self.patches.back(self.network(self.patches(x_t), step)), x_t, step)
 
 
 class LatentDiffusion(nn.Module):

@@ -82,11 +82,12 @@ def losses(
 ) -> Losses:  # fmt: skip
     """The loss of a batch and its terms.
 
-    A diffusion model: mean (eps - eps_hat(x_t, step, code))^2 + |x0_hat - x|^2 / T + the terms of the code, with
-    x0_hat = (x_1 - beta_1 / sqrt(1 - abar_1) eps_hat(x_1, 1)) / sqrt(alpha_1), so that |x0_hat - x|^2 is
-    beta_1 / alpha_1 times |eps - eps_hat|^2 at the first step. Images that were drawn at that step,
-    a share of 1/T of them, give the reconstruction term without another pass through the network. (The public code
-    puts the clean x and eps_hat of a random step into this formula.) A VAE: mean (x - x_hat)^2 + the terms of the code.
+    A diffusion model: mean w (eps - eps_hat(x_t, step, code))^2 + |x0_hat - x|^2 / T + the terms of the code, with
+    w = 1 (published) or 1/abar of the step (`InfoConfig.parametrization`), and x0_hat = (x_1 -
+    beta_1 / sqrt(1 - abar_1) eps_hat(x_1, 1)) / sqrt(alpha_1), so that |x0_hat - x|^2 is beta_1 / alpha_1 times
+    |eps - eps_hat|^2 at the first step. Images that were drawn at that step, a share of 1/T of them, give the
+    reconstruction term without another pass through the network. (The public code puts the clean x and eps_hat of a
+    random step into this formula.) A VAE: mean (x - x_hat)^2 + the terms of the code.
 
     Args:
         config: the run's settings.
@@ -101,6 +102,7 @@ def losses(
     """
     zero = x.new_zeros(())
     code = used = None
+    weight = x.new_ones(len(x))
     if isinstance(model, (Diff, VAE)):
         code = model.encoder(x)
         used = code.sample(code_eps) if model.sampled else code.a
@@ -112,13 +114,14 @@ def losses(
         x_t = expand(abar.sqrt(), x) * x + expand((1 - abar).sqrt(), x) * eps
         eps_hat = model(x_t, step, used) if isinstance(model, Diff) else model(x_t, step)
         errors = (eps - eps_hat).square().flatten(1).mean(1)
+        weight = model.output.weight(step)
         if not isinstance(model, Vanilla):
             beta = float(schedule.betas[0])
             reconstruction = (errors * (step == 0)).mean() * (beta / (1 - beta))
     mmd = kl = extra = zero
     if code is not None and used is not None:
         mmd, kl, extra = code_terms(config, code, used, prior, epoch)
-    return Losses(errors, reconstruction, mmd, kl, errors.mean() + reconstruction + extra)
+    return Losses(errors, reconstruction, mmd, kl, (weight * errors).mean() + reconstruction + extra)
 
 
 def rate(config: InfoConfig, step: int, per_epoch: int) -> float:

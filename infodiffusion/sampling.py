@@ -34,7 +34,7 @@ def denoiser(
     """
     dtype = torch.bfloat16 if precision == "bf16" else None
     prepared, patches = PreparedUNet(model.network, code, steps or [], dtype), model.patches
-    return lambda x_t, step: patches.back(prepared(patches(x_t), step))
+    return lambda x_t, step: model.output.eps_hat(patches.back(prepared(patches(x_t), step)), x_t, step)
 
 
 def decode(config: InfoConfig, model: nn.Module, code: Tensor | None, x_T: Tensor, noise: SampleNoise) -> Tensor:

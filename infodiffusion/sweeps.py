@@ -27,11 +27,11 @@ def family(base: InfoConfig) -> list[InfoConfig]:
 
 # ---- small networks, trained briefly, for two CPU cores
 SPRITES = InfoConfig(
-    dataset="sprites", a_dim=10, channels=16, mult=(1, 2), blocks=1, convolutions=2, patch=4, dropout=0.0,
-    mmd_kernel="dimension", m=19_200, epochs=2, batch=64, lr=1e-3, lr_schedule="cosine", ema_decay=0.99, n=16, steps=50,
-    codes=2_000,
+    dataset="sprites", a_dim=10, channels=32, mult=(1, 2), blocks=1, convolutions=2, patch=4, dropout=0.0,
+    parametrization="velocity", mmd_kernel="dimension", m=9_600, epochs=1, batch=32, lr=1e-3, lr_schedule="cosine",
+    ema_decay=0.99, n=16, steps=50, codes=2_000,
 )  # fmt: skip
-DIGITS = dataclasses.replace(SPRITES, dataset="digits", a_dim=32, patch=1, m=0, epochs=12)
+DIGITS = dataclasses.replace(SPRITES, dataset="digits", a_dim=32, patch=1, m=0, epochs=8)
 SMOKE = dataclasses.replace(SPRITES, a_dim=4, channels=4, m=64, epochs=1, batch=32, n=4, steps=3, latent_epochs=1)
 
 

@@ -15,6 +15,7 @@ from infodiffusion.config import InfoConfig, settled, vanilla_of
 from infodiffusion.networks import Code
 from infodiffusion.objective import capacity, code_terms, losses, rate, schedule_of
 from infodiffusion.priors import draw_prior
+from infodiffusion.sampling import denoiser
 
 TINY = InfoConfig(
     dataset="digits", a_dim=4, channels=4, mult=(1, 2), blocks=1, dropout=0.0, epochs=10, T=20, steps=10, split_step=5
@@ -172,3 +173,30 @@ def test_settings_of_other_modes_do_not_change_a_run():
 def test_refuses_what_cannot_run(change, words):
     with pytest.raises(UserError, match=words):
         dataclasses.replace(TINY, **change).check()
+
+
+@pytest.mark.parametrize("model", ["diff", "vanilla"])
+def test_velocity_gives_eps_and_learns_by_its_own_squared_error(model):
+    # At the exact v, sqrt(abar) eps - sqrt(1 - abar) x, eps_hat is eps; the loss is |v - v_hat|^2 written out.
+    config = dataclasses.replace(TINY, model=model, parametrization="velocity", mmd_weight=0.0)
+    net = moved(build(config)).eval()
+    x, step, eps, prior, code_eps = batch(config)
+    abar = schedule_of(config).abar.float()[step][:, None, None, None]
+    x_t = abar.sqrt() * x + (1 - abar).sqrt() * eps
+    v = abar.sqrt() * eps - (1 - abar).sqrt() * x
+    torch.testing.assert_close(net.output.eps_hat(v, x_t, step), eps)
+    code = (net.encoder(x).a,) if model == "diff" else ()
+    v_hat = net.network(x_t, step, *code)
+    torch.testing.assert_close(net(x_t, step, *code), (1 - abar).sqrt() * x_t + abar.sqrt() * v_hat)
+    found = losses(config, net, schedule_of(config), x, step, eps, prior, code_eps, 0)
+    torch.testing.assert_close(found.total - found.reconstruction, (v - v_hat).square().mean())
+    torch.testing.assert_close(found.errors.mean(), (eps - net(x_t, step, *code)).square().mean())
+
+
+@pytest.mark.parametrize("parametrization", ["noise", "velocity"])
+def test_the_denoiser_of_samplers_is_the_model(parametrization):
+    config = dataclasses.replace(TINY, parametrization=parametrization, patch=2)
+    net = moved(build(config)).eval()
+    x, step, *_ = batch(config)
+    code, same = torch.randn(len(x), config.a_dim, generator=generator(0)), torch.full_like(step, 7)
+    torch.testing.assert_close(denoiser(net, code)(x, same), net(x, same, code), rtol=1e-4, atol=1e-5)
