@@ -110,7 +110,7 @@ def sample(
 ) -> Duel:
     """16 images by DDIM, eta 0.01: ours in `steps` steps, the reference in all 1,000, each timed over a part of them.
 
-    The note gives the MMD to held-out sprites of both sample sets, all their steps, from a small network that is
+    The note gives the MMD to held-out digits of both sample sets, all their steps, from a small network that is
     trained for `train` steps; the timed networks are of the published size, at their initial weights.
 
     Args:
