@@ -133,7 +133,7 @@ class VAEConfig(RunConfig):
     def model_name(self) -> str:
         """What the tables call the model: networks that differ in it are never averaged."""
         size = "-".join(map(str, self.hidden)) if self.model == "bernoulli-mlp" else f"features={self.features}"
-        return f"{self.model}[{size}-{self.latent}]"
+        return f"{self.model}[{size}-{self.latent}{',redraw' if self.redraw else ''}]"
 
     @property
     def n_members(self) -> int:

@@ -295,3 +295,9 @@ def test_every_setting_but_where_it_runs_enters_the_id():
         changed = dataclasses.replace(base, **{item.name: other[type(value)](value)})
         assert (run_id(changed) == run_id(base)) == (not item.metadata.get("in_id", True))
     assert dataclasses.is_dataclass(Curves)
+
+
+def test_tables_tell_networks_of_redrawn_pixels_apart():
+    assert VAEConfig().model_name == "bernoulli-mlp[512-256-16]"
+    assert VAEConfig(redraw=True).model_name == "bernoulli-mlp[512-256-16,redraw]"
+    assert VAEConfig(model="bernoulli-dc", redraw=True).model_name == "bernoulli-dc[features=32-16,redraw]"
