@@ -37,7 +37,8 @@ class Experiment:
         check: refuses settings that cannot run (UserError), before anything is written.
         run: does one run, `run(preset, config)`.
         cost: estimates one run.
-        kind: which of the sweep's kinds a config is of (few-shot or full, say), where each has settings of its own.
+        kind: which of the sweep's kinds a config is of (few-shot or full, say), where each has settings of its own; of
+            a tuple the last item is the family (of data sets, say): no flag turns one of the sweep into another.
         expand: the runs that one config stands for, after the flags are applied (the folds and repeats of a grid).
     """
 
@@ -94,6 +95,18 @@ def distinct(configs: Sequence[RunConfig]) -> list[Any]:
     return list(first.values())
 
 
+def _duration(minutes: float) -> str:
+    """Minutes in a unit that is read at a glance.
+
+    >>> [_duration(minutes) for minutes in (0.04, 119.4, 121, 60 * 24 * 80)]
+    ['0.0 min', '119.4 min', '2.0 h', '80 days']
+    """
+    if minutes < 120:
+        return f"{minutes:.1f} min"
+    hours = minutes / 60
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.0f} days"
+
+
 def _dry_run(experiment: Experiment, configs: Sequence[RunConfig]) -> str:
     """The first config in full, of the others what differs; each with its id and cost, and the sum."""
     if not configs:
@@ -109,10 +122,10 @@ def _dry_run(experiment: Experiment, configs: Sequence[RunConfig]) -> str:
         lines.append(
             f"run {run_id(config)} ({'finished' if done else 'to do'}): {changed or 'as above'}; "
             f"{cost.parameters:,} parameters, {cost.memory_bytes / 2**20:,.0f} MiB, {cost.evaluations:.2g} network "
-            f"evaluations, about {minutes:.1f} min"
+            f"evaluations, about {_duration(minutes)}"
         )
     lines.append(
-        f"{len(configs)} runs, about {total:.0f} min to do on this machine's CPU at {rate / 1e9:.0f} GFLOP/s "
+        f"{len(configs)} runs, about {_duration(total)} to do on this machine's CPU at {rate / 1e9:.0f} GFLOP/s "
         "(a third of a matrix product measured now; a GPU is faster)"
     )
     return "\n".join(lines) + "\n"
@@ -136,7 +149,18 @@ def _apply(configs: Sequence[Any], parsed: Any, words: Sequence[str], kind: Call
     changed = {name: getattr(parsed, name) for name in names}
     pairs = [(kind(config), dataclasses.replace(config, **changed)) for config in configs]
     kinds = {before for before, _ in pairs}
-    return distinct([config for before, config in pairs if kind(config) == before or kind(config) not in kinds])
+    families = {_family(before) for before in kinds}
+
+    def fits(before: object, now: object) -> bool:
+        # What flags turn into another kind, or family, that the sweep has too is left out: that has its own settings.
+        moved = _family(now) != _family(before)
+        return now == before or (now not in kinds and not (moved and _family(now) in families))
+
+    return distinct([config for before, config in pairs if fits(before, kind(config))])
+
+
+def _family(kind: object) -> object:
+    return kind[-1] if isinstance(kind, tuple) else None
 
 
 def _share(configs: list[Any], cost: Callable[[Any], Cost], task: str) -> list[Any]:

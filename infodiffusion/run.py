@@ -10,6 +10,9 @@ import importlib
 import sys
 from collections.abc import Callable
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from common.errors import UserError, choose, run_main
 from common.networks.unet import UNet
 from common.results.tables.infodiffusion import InfoOutput, InfoQuality, InfoTraining
@@ -74,9 +77,17 @@ def experiment(mode: str, model_given: bool = False) -> Experiment:
     )
 
 
+SHAPE = (
+    "model", "dataset", "train_folder", "image_size", "a_dim", "bottleneck", "channels", "mult", "blocks", "patch",
+    "convolutions",
+)  # fmt: skip
+"""Settings that the network's size depends on."""
+
+
 def cost(config: InfoConfig) -> Cost:
     """Expected cost of one run: passes of images through the network, in training or sampling."""
-    parameters, flops = _size(dataclasses.replace(settled(config, "train"), epochs=1))
+    shape = {name: getattr(config, name) for name in SHAPE}
+    parameters, flops = _size(InfoConfig(**shape))
     n = config.m or {"sprites": 20_000, "digits": 1_437, "cifar10": 50_000, "celeba": 162_770}.get(
         config.dataset, 60_000
     )
@@ -91,12 +102,15 @@ def cost(config: InfoConfig) -> Cost:
 
 @functools.lru_cache
 def _size(config: InfoConfig) -> tuple[int, float]:
-    """Parameters, and operations of one image's pass: each weight of a level is used at all of its pixels."""
-    model = build(config)
-    flops = 0.0
-    for network in (part for part in model.modules() if isinstance(part, UNet)):
-        flops += 2.0 * sum(item.numel() for item in network.parameters()) * network.config.image_size**2 / 6
-    return sum(item.numel() for item in model.parameters()), flops
+    """Parameters, and operations of one image's pass, counted on tensors without values."""
+    model = build(config).eval().to("meta")
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        for network in (part for part in model.modules() if isinstance(part, UNet)):
+            size = network.config
+            step = torch.zeros(1) if size.timed else None
+            code = torch.zeros(1, size.code_dim) if size.code_dim else None
+            network(torch.zeros(1, size.in_channels, size.image_size, size.image_size), step, code)
+    return sum(item.numel() for item in model.parameters()), float(counter.get_total_flops())
 
 
 def main() -> None:

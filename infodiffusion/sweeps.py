@@ -32,7 +32,9 @@ SPRITES = InfoConfig(
     ema_decay=0.99, n=16, steps=50, codes=2_000,
 )  # fmt: skip
 DIGITS = dataclasses.replace(SPRITES, dataset="digits", a_dim=32, patch=1, m=0, epochs=6)
-SMOKE = dataclasses.replace(SPRITES, a_dim=4, channels=4, m=64, epochs=1, batch=32, n=4, steps=3, latent_epochs=1)
+SMOKE = dataclasses.replace(
+    SPRITES, a_dim=4, channels=4, patch=2, m=64, epochs=1, batch=32, n=4, steps=3, latent_epochs=1
+)
 
 
 def over_seeds(configs: list[InfoConfig]) -> list[InfoConfig]:

@@ -1,6 +1,7 @@
 """How every figure looks: colours that survive greyscale and colour blindness, line styles, titles, saving."""
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ PAGE = 7.0
 GREY = "0.55"
 PLAIN = FuncFormatter(lambda value, _: f"{value:,.10g}")
 """Tick labels without powers of ten: 20,000."""
+LETTER = 0.56
+"""Width of a letter of a title, in units of its size: longer lines are broken, lest the figure's edge cut them."""
 SOURCE_NOTE = {"yours": "", "reference": "reference data (this repository's own runs)"}
 
 
@@ -80,7 +83,8 @@ def figure(width: float, height: float) -> Figure:
 def title(fig: Figure, text: str, notes: Sequence[str], source: str) -> None:
     """Write the title, and under it the notes (what a band is, how many epochs) and whose data these are."""
     lines = [text, *[note for note in (*notes, SOURCE_NOTE[source]) if note]]
-    fig.suptitle("\n".join(lines))
+    most = int(72 * fig.get_figwidth() / (LETTER * float(mpl.rcParams["figure.titlesize"])))
+    fig.suptitle("\n".join(textwrap.fill(line, most, break_long_words=False, break_on_hyphens=False) for line in lines))
 
 
 def curve(axes: Axes, summary: pd.DataFrame, look: Look, label: str, *, floor: float | None = None) -> None:

@@ -49,6 +49,8 @@ def score_file(words: list[str]) -> None:
     out = Path(options.out)
     if not out.name.endswith((".csv", ".csv.gz")):
         raise UserError(f"--out {out}: expected a name that ends in .csv or .csv.gz")
+    if out.resolve() == Path(options.logpx).resolve():
+        raise UserError(f"--out {out} is the table that is read: give it another name")
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder '{out.parent}'; make it first")
     long = read_long(Path(options.logpx))

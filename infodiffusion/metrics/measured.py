@@ -106,7 +106,7 @@ def as_factors(factors: Array, n: int, values: int = 1_000) -> np.ndarray:
     Args:
         factors: (n, f) or (n,), any numbers.
         n: how many are expected, as many as codes.
-        values: most different values of one factor.
+        values: most different values of one factor, and at most half the examples.
 
     Raises:
         UserError: another number of examples, values that are not finite, or a factor of more values than that.
@@ -120,9 +120,10 @@ def as_factors(factors: Array, n: int, values: int = 1_000) -> np.ndarray:
         raise UserError("the factors have values that are not finite: remove them first")
     columns = [np.unique(column, return_inverse=True) for column in array.T]
     for number, (found, _) in enumerate(columns):
-        if len(found) > values:
+        most = min(values, max(2, n // 2))  # classes of one example each cannot be learned
+        if len(found) > most:
             raise UserError(
-                f"factor {number} has {len(found):,} different values: expected classes, at most {values:,}; bin it"
+                f"factor {number} has {len(found):,} different values: expected classes, at most {most:,}; bin it"
             )
     return np.stack([numbers.reshape(-1) for _, numbers in columns], axis=1).astype(np.int64)
 

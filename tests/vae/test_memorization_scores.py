@@ -176,6 +176,17 @@ def test_a_bad_table_is_refused_in_one_sentence(tmp_path, monkeypatch, capsys, t
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_the_table_that_is_read_is_not_overwritten(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "long.csv"
+    path.write_text("run,index,inside,logpx\na,0,1,-1\nb,0,0,-2\n")
+    before = path.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(memorization.main, monkeypatch, capsys, "scores", "--logpx", path, "--out", "long.csv")
+    assert code == 2
+    assert "is the table that is read" in err
+    assert path.read_bytes() == before
+
+
 def test_unknown_commands_and_missing_files(tmp_path, monkeypatch, capsys):
     for words, expected in (
         (["score"], "unknown command 'score'"),

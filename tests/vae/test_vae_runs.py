@@ -267,6 +267,22 @@ def test_a_stand_in_takes_the_settings_of_its_family(capsys):
     assert {kind(config)[1] for config in full.SWEEPS["paper"]} == {"grey", "colour", "faces"}
 
 
+@pytest.mark.parametrize(
+    ("flags", "count", "model"),
+    [
+        ("--dataset patches", 1, "diagonal-gaussian-dc"),
+        ("--dataset celeba", 1, "constant-gaussian-dc"),
+        ("--dataset cifar10 --mode ghost", 1, "diagonal-gaussian-dc"),
+        ("--mode ghost", 3, "diagonal-gaussian-dc"),
+    ],
+)
+def test_a_data_set_has_the_settings_of_its_family_alone(capsys, flags, count, model):
+    run_sweep(full.EXPERIMENT, ["paper", *flags.split(), "--dry-run"])
+    shown = capsys.readouterr().out
+    assert shown.count("\nrun ") == count
+    assert f"model = {model}" in shown
+
+
 def test_published_settings():
     mnist = [config for config in cv.SWEEPS["paper"] if config.dataset == "mnist"]
     assert [config.lr for config in mnist] == [1e-3, 1e-4]
