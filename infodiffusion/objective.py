@@ -110,6 +110,7 @@ def losses(
     if isinstance(model, VAE):
         errors = (model(used) - x).square().flatten(1).mean(1)
     else:
+        assert isinstance(model, (Diff, Vanilla))
         abar = schedule.abar.to(x)[step]
         x_t = expand(abar.sqrt(), x) * x + expand((1 - abar).sqrt(), x) * eps
         eps_hat = model(x_t, step, used) if isinstance(model, Diff) else model(x_t, step)

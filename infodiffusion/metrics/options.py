@@ -6,7 +6,17 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class CodeOptions:
+class Common:
+    """What every command has."""
+
+    data_dir: Path = Path("data")
+    """Folder of data sets that are not built in."""
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+
+@dataclass(frozen=True)
+class CodeOptions(Common):
     """Metrics of codes, given the factors that made the examples."""
 
     codes: str = ""
@@ -25,14 +35,10 @@ class CodeOptions:
     """dci: processes; 0: one a core."""
     seed: int = 0
     """Seed of folds and trees."""
-    data_dir: Path = Path("data")
-    """Folder of data sets that are not built in."""
-    json: bool = False
-    """Print one JSON object on standard output and nothing else there."""
 
 
 @dataclass(frozen=True)
-class SampleOptions:
+class SampleOptions(Common):
     """Distances between a reference sample and generated samples."""
 
     real: str = ""
@@ -51,14 +57,10 @@ class SampleOptions:
     """mmd: Gaussian of the median distance; exp(-|x-y|^2/d^2); exp(-|x-y|^2/(2d))."""
     biased: bool = False
     """mmd: the V-statistic as published, instead of the unbiased estimate."""
-    data_dir: Path = Path("data")
-    """Folder of data sets that are not built in."""
-    json: bool = False
-    """Print one JSON object on standard output and nothing else there."""
 
 
 @dataclass(frozen=True)
-class StatsOptions:
+class StatsOptions(Common):
     """Reference statistics of images, kept for fid."""
 
     images: str = ""
@@ -71,14 +73,10 @@ class StatsOptions:
     """How images are resized for Inception."""
     ref: str = ""
     """Name of the split, kept in the file; empty: the split of a registered data set, else train."""
-    data_dir: Path = Path("data")
-    """Folder of data sets that are not built in."""
-    json: bool = False
-    """Print one JSON object on standard output and nothing else there."""
 
 
 @dataclass(frozen=True)
-class FeatureOptions:
+class FeatureOptions(Common):
     """A small feature network trained on a data set, for fid and kid where there are no Inception weights."""
 
     data: str = ""
@@ -89,14 +87,10 @@ class FeatureOptions:
     """Optimiser steps of 128 images."""
     seed: int = 0
     """Seed of weights and batches."""
-    data_dir: Path = Path("data")
-    """Folder of data sets that are not built in."""
-    json: bool = False
-    """Print one JSON object on standard output and nothing else there."""
 
 
 @dataclass(frozen=True)
-class InformationOptions:
+class InformationOptions(Common):
     """Mutual information of inputs with their codes, in nats."""
 
     codes: str = ""
@@ -109,7 +103,3 @@ class InformationOptions:
     """Wall time aimed at; 0: --steps decides."""
     seed: int = 0
     """Seed of halves, weights and noise."""
-    data_dir: Path = Path("data")
-    """Folder of data sets that are not built in."""
-    json: bool = False
-    """Print one JSON object on standard output and nothing else there."""
