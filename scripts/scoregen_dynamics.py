@@ -13,22 +13,44 @@ from scripts.registry import Product
 
 HOW = "sh scoregen/run_mixture.sh"
 FINE = "thin: single seeds; ring: the least mean"
+OPTIMIZERS = ("sgd", "adam")
+
+
+def by_optimizer(results: Path, mu: float = 3.0) -> tuple[dict[str, pd.DataFrame], str]:
+    """The KL curves of `dynamics` of each optimiser that has any, all of them the user's or all the reference's.
+
+    Raises:
+        NoRowsError: there are none.
+    """
+    rows, source = parts.kl_rows(results, "dynamics", mu=mu, network="swish", scaling="sqrt")
+    there = [optimizer for optimizer in OPTIMIZERS if (rows["optimizer"] == optimizer).any()]
+    return {optimizer: _published(select.only(rows, optimizer=optimizer)) for optimizer in there}, source
 
 
 def dynamics(results: Path, optimizer: str, mu: float = 3.0) -> tuple[pd.DataFrame, str]:
-    """The KL curves of one optimiser at the published settings, the batch size with the largest study first."""
-    rows, source = parts.kl_rows(results, "dynamics", optimizer=optimizer, mu=mu, network="swish", scaling="sqrt")
-    if optimizer == "sgd" and (rows["batch"] == 500).any():
+    """The KL curves of one optimiser at the published settings, the batch size with the largest study first.
+
+    Raises:
+        NoRowsError: there are none, or the user has rows of the other optimiser only.
+    """
+    curves, source = by_optimizer(results, mu)
+    if optimizer not in curves:
+        raise select.NoRowsError(f"no rows of dynamics, optimizer {optimizer} in {parts.KL}")
+    return curves[optimizer], source
+
+
+def _published(rows: pd.DataFrame) -> pd.DataFrame:
+    if (rows["optimizer"] == "sgd").all() and (rows["batch"] == 500).any():
         rows = select.only(rows, batch=500)
-    return parts.largest(rows, parts.RUN, "seed"), source
+    return parts.largest(rows, parts.RUN, "seed")
 
 
 def kl_epochs(results: Path) -> Figure:
     """KL against epoch for both optimisers, each seed and the mean with its band."""
+    curves, source = by_optimizer(results)
     fig = style.figure(style.PAGE, 2.9)
-    panels = fig.subplots(1, 2, sharey=True)
-    for axes, optimizer, look in zip(panels, ("sgd", "adam"), style.LOOKS, strict=False):
-        rows, source = dynamics(results, optimizer)
+    panels = fig.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axes, rows, look in zip(panels, curves.values(), style.LOOKS, strict=False):
         _draw_seeds(axes, rows, look)
         summary = select.over_seeds(rows, "epoch", "kl_nats")
         style.curve(axes, summary.assign(half=summary["half"].fillna(0)), _without_marker(look), "mean", floor=0.01)
@@ -47,7 +69,14 @@ def kl_epochs(results: Path) -> Figure:
 
 def batches(results: Path) -> Figure:
     """KL against epoch under SGD for every batch size of one width."""
-    rows, source = parts.kl_rows(results, "dynamics", optimizer="sgd", network="swish", scaling="sqrt", mu=3.0)
+    kind = {"optimizer": "sgd", "network": "swish", "scaling": "sqrt", "mu": 3.0}
+
+    def pick(frame: pd.DataFrame) -> pd.DataFrame:
+        parts.kl_of(frame, "dynamics", **kind)
+        return parts.kl_of(frame, "dynamics")
+
+    every, source = select.rows_or_reference(results, parts.KL, pick)
+    rows = parts.kl_of(every, "dynamics", **kind)
     shared = parts.largest(rows, ["n", "width", "lr"], "batch")
     rows = rows.merge(shared[["n", "width", "lr"]].drop_duplicates())
     fig = style.figure(style.COLUMN * 1.35, 2.9)
@@ -60,7 +89,7 @@ def batches(results: Path) -> Figure:
     style.log_y(axes)
     axes.legend()
     text = f"SGD {rows['lr'].iloc[0]:g} by batch size, width {rows['width'].iloc[0]:,}"
-    style.title(fig, text, [select.band_note(own, "epoch"), *_divergence_note(results)], source)
+    style.title(fig, text, [select.band_note(own, "epoch"), *_divergence_note(every)], source)
     return fig
 
 
@@ -112,11 +141,8 @@ def _without_marker(look: style.Look) -> style.Look:
     return style.Look(look.color, look.line, "", look.hatch)
 
 
-def _divergence_note(results: Path) -> list[str]:
-    try:
-        rows, _ = parts.kl_rows(results, "dynamics", scaling="standard")
-    except select.NoRowsError:
-        return []
+def _divergence_note(every: pd.DataFrame) -> list[str]:
+    rows = select.only(every, scaling="standard")
     gone = rows[rows["diverged"].astype(bool)]
     if gone.empty:
         return []

@@ -20,14 +20,20 @@ def kl_rows(results: Path, sweep: str, **settings: object) -> tuple[pd.DataFrame
         NoRowsError: there are none.
     """
 
-    def pick(frame: pd.DataFrame) -> pd.DataFrame:
-        rows = select.only(frame, sweep=sweep, **settings)
-        if rows.empty:
-            words = [sweep.replace("_", " "), *(f"{name} {item}" for name, item in settings.items())]
-            raise select.NoRowsError(f"no rows of {', '.join(words)}")
-        return rows
+    return select.rows_or_reference(results, KL, lambda frame: kl_of(frame, sweep, **settings))
 
-    return select.rows_or_reference(results, KL, pick)
+
+def kl_of(frame: pd.DataFrame, sweep: str, **settings: object) -> pd.DataFrame:
+    """Of rows of `scoregen/kl`, those of one sweep with these settings.
+
+    Raises:
+        NoRowsError: there are none.
+    """
+    rows = select.only(frame, sweep=sweep, **settings)
+    if rows.empty:
+        words = [sweep.replace("_", " "), *(f"{name} {item}" for name, item in settings.items())]
+        raise select.NoRowsError(f"no rows of {', '.join(words)}")
+    return rows
 
 
 def largest(rows: pd.DataFrame, by: list[str], count: str) -> pd.DataFrame:

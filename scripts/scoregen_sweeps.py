@@ -16,6 +16,8 @@ SWEEPS = {"samples_m=n": "m = n", "samples_fixed_m": "fixed m"}
 MODELS = {"features": "random features, gradient flow", "swish": "Swish network, SGD"}
 SHOWN_N = 5
 """Sample sizes whose curves over training time are drawn."""
+LEAST_SIZES = 3
+"""Sample sizes that a slope needs."""
 
 
 def capacity(results: Path) -> Figure:
@@ -100,27 +102,22 @@ def _near(rows: pd.DataFrame, epoch: int) -> int:
 
 def samples(results: Path) -> Figure:
     """KL at the early-stopped time against n, with log-log slopes beside -2/5."""
+    found, source = all_samples(results)
+    shown = [sweep for sweep in SWEEPS if any(key[0] == sweep for key in found)]
     fig = style.figure(style.PAGE, 3.4)
-    panels = fig.subplots(1, 2, sharey=True)
-    source, shown = "yours", None
-    for axes, sweep in zip(panels, SWEEPS, strict=True):
+    panels = fig.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, sweep in zip(panels, shown, strict=True):
         for (network, label), look in zip(MODELS.items(), style.LOOKS, strict=False):
-            try:
-                rows, source = of_samples(results, sweep, network)
-            except select.NoRowsError:
+            if (sweep, network) not in found:
                 continue
-            shown = rows
+            rows = found[sweep, network]
             width = "" if sweep == "samples_m=n" else f", m = {rows['width'].iloc[0]:,}"
             _draw_slope(axes, rows, look, label + width)
         axes.set(title=SWEEPS[sweep], xlabel="training points n")
-    if shown is None:
-        raise select.NoRowsError(f"no sample-size sweep in {parts.KL}")
     for axes in panels:
         _draw_guide(axes)
         style.log_y(axes)
-        style.log_ticks(
-            axes, sorted({round(x) for line in axes.collections for x in line.get_offsets()[:, 0]} or {32, 64})
-        )
+        style.log_ticks(axes, sorted({round(x) for line in axes.collections for x in line.get_offsets()[:, 0]}))
         axes.legend(loc="upper right", fontsize=5.8)
     panels[0].set_ylabel("least KL over training time (nats)")
     style.title(fig, "Early-stopped KL against the sample size",
@@ -128,17 +125,57 @@ def samples(results: Path) -> Figure:
     return fig
 
 
+def all_samples(results: Path) -> tuple[dict[tuple[str, str], pd.DataFrame], str]:
+    """`of_samples` for each sweep over n and model that has three sample sizes, all the user's or all the reference's.
+
+    Raises:
+        NoRowsError: none has; where there are rows, the text names the sizes that they have.
+    """
+    frame, source = _sample_rows(results)
+    found: dict[tuple[str, str], pd.DataFrame] = {}
+    most: list[int] = []
+    for sweep in SWEEPS:
+        for network in MODELS:
+            best = _early_stopped(frame, sweep, network)
+            sizes = sorted(best["n"].unique())
+            most = max(most, sizes, key=len)
+            if len(sizes) >= LEAST_SIZES:
+                found[sweep, network] = best
+    if not found:
+        there = ", ".join(f"{n:,}" for n in most) or "none with a finite KL"
+        raise select.NoRowsError(
+            f"no sample-size sweep in {parts.KL} has the {LEAST_SIZES} values of n that a slope needs (there: {there}; "
+            "a smoke run has two)"
+        )
+    return found, source
+
+
 def of_samples(results: Path, sweep: str, network: str) -> tuple[pd.DataFrame, str]:
     """Early-stopped rows of one sweep over n and one model: the widest fixed m, the longest training at each n.
 
     Raises:
-        NoRowsError: n does not vary.
+        NoRowsError: there are fewer than `LEAST_SIZES` values of n.
     """
-    rows, source = parts.kl_rows(results, sweep, network=network)
-    best = parts.at_best(_one_width(rows, sweep), ["n", "seed"])
-    if best["n"].nunique() < 3:
-        raise select.NoRowsError(f"fewer than three sample sizes of {sweep}")
+    frame, source = _sample_rows(results)
+    best = _early_stopped(frame, sweep, network)
+    if best["n"].nunique() < LEAST_SIZES:
+        raise select.NoRowsError(f"fewer than {LEAST_SIZES} sample sizes of {sweep}, {network}")
     return best, source
+
+
+def _sample_rows(results: Path) -> tuple[pd.DataFrame, str]:
+    def pick(frame: pd.DataFrame) -> pd.DataFrame:
+        rows = frame[frame["sweep"].isin(SWEEPS) & frame["network"].isin(MODELS)]
+        if rows.empty:
+            raise select.NoRowsError("no sample-size sweep")
+        return rows
+
+    return select.rows_or_reference(results, parts.KL, pick)
+
+
+def _early_stopped(frame: pd.DataFrame, sweep: str, network: str) -> pd.DataFrame:
+    rows = select.only(frame, sweep=sweep, network=network)
+    return rows if rows.empty else parts.at_best(_one_width(rows, sweep), ["n", "seed"])
 
 
 def _one_width(rows: pd.DataFrame, sweep: str) -> pd.DataFrame:
@@ -170,11 +207,7 @@ def _draw_slope(axes: Axes, best: pd.DataFrame, look: style.Look, label: str) ->
 
 def _draw_guide(axes: Axes) -> None:
     """A line of slope -2/5, the theorem's rate at m = n, through the largest KL shown."""
-    points = (
-        np.concatenate([np.asarray(one.get_offsets()) for one in axes.collections])
-        if axes.collections
-        else np.ones((1, 2))
-    )
+    points = np.concatenate([np.asarray(one.get_offsets()) for one in axes.collections])
     x = np.unique(points[:, 0])
     level = float(np.median(points[points[:, 0] == x[0], 1]))
     axes.plot(x, level * (x / x[0]) ** -0.4, color="black", linewidth=0.7, linestyle=(0, (1, 2)), label="slope -2/5")

@@ -21,9 +21,9 @@ def _note(text: str, source: str) -> str:
 
 def minima(results: Path) -> Sheet:
     """For each optimiser: epoch and value of the least KL, and the KL at the end, by seed and over seeds."""
-    lines, source = [], "yours"
-    for optimizer in ("sgd", "adam"):
-        rows, source = dynamics.dynamics(results, optimizer)
+    curves, source = dynamics.by_optimizer(results)
+    lines = []
+    for rows in curves.values():
         best = parts.at_best(rows, ["seed"]).set_index("seed")
         last = rows[rows["epoch"] == rows["epoch"].max()].set_index("seed")
         before = int((best["epoch"] < rows["epoch"].max()).sum())
@@ -65,28 +65,22 @@ def capacity(results: Path) -> Sheet:
 
 def slopes(results: Path) -> Sheet:
     """Log-log slopes of the early-stopped KL in n, with 95% intervals, beside -2/5."""
-    lines, source = [], "yours"
-    for sweep, label in sweeps.SWEEPS.items():
-        for network, model in sweeps.MODELS.items():
-            try:
-                best, source = sweeps.of_samples(results, sweep, network)
-            except select.NoRowsError:
-                continue
-            n = best["n"].to_numpy(float)
-            slope = select.fit_slope(n, best["kl_nats"].to_numpy(float))
-            time = select.fit_slope(n, best["time"].to_numpy(float))
-            lines.append(
-                {
-                    "model": model,
-                    "sweep": label,
-                    "n": f"{n.min():,.0f} to {n.max():,.0f}",
-                    "slope of the least KL": str(slope),
-                    "slope of its time": str(time),
-                    "theorem": "KL <= c n^(-2/5) at time n^(2/5)" if sweep == "samples_m=n" else "",
-                }
-            )
-    if not lines:
-        raise select.NoRowsError(f"no sample-size sweep in {parts.KL}")
+    found, source = sweeps.all_samples(results)
+    lines = []
+    for (sweep, network), best in found.items():
+        n = best["n"].to_numpy(float)
+        slope = select.fit_slope(n, best["kl_nats"].to_numpy(float))
+        time = select.fit_slope(n, best["time"].to_numpy(float))
+        lines.append(
+            {
+                "model": sweeps.MODELS[network],
+                "sweep": sweeps.SWEEPS[sweep],
+                "n": f"{n.min():,.0f} to {n.max():,.0f}",
+                "slope of the least KL": str(slope),
+                "slope of its time": str(time),
+                "theorem": "KL <= c n^(-2/5) at time n^(2/5)" if sweep == "samples_m=n" else "",
+            }
+        )
     note = "least squares on logs over all seeds, 95% interval; the theorem bounds from above, at m = n"
     return Sheet("Slopes of the early-stopped KL in the sample size", _note(note, source), pd.DataFrame(lines))
 

@@ -81,3 +81,53 @@ def test_a_study_of_more_epochs_is_preferred(tmp_path):
     tables.write(tmp_path, ScoreKl, "two", rows, PROVENANCE)
     frame, _ = parts.kl_rows(tmp_path, "dynamics")
     assert set(parts.largest(frame, parts.RUN, "seed")["width"]) == {4}
+
+
+def _own_beside_reference(folder, own):
+    """A folder with these rows of one's own and the full reference."""
+    write_scores(folder / "reference")
+    tables.write(folder, ScoreKl, "own", own, PROVENANCE)
+    return folder
+
+
+def test_own_rows_and_the_reference_are_never_mixed(tmp_path):
+    own = [kl_row(7.0 / epoch, epoch=epoch, seed=0, width=8, optimizer="sgd", lr=0.25) for epoch in (1, 2, 3)]
+    results = _own_beside_reference(tmp_path, own)
+    fig = dynamics.kl_epochs(results)
+    assert [axes.get_title() for axes in fig.axes] == ["SGD 0.25, full batch, width 8"]
+    assert "reference" not in fig.get_suptitle()
+    table = sheets.minima(results)
+    assert table.cells["setting"].tolist() == ["SGD 0.25, full batch, width 8"]
+    assert "reference" not in table.note
+    with pytest.raises(select.NoRowsError, match="no rows of dynamics, optimizer adam"):
+        dynamics.dynamics(results, "adam")
+    batches = dynamics.batches(results).get_suptitle()
+    assert "diverge" not in batches  # the diverging seeds are the reference's
+    assert "reference" not in batches
+
+
+def test_without_own_rows_the_reference_is_shown_and_named(tmp_path):
+    results = _own_beside_reference(tmp_path, [row for row in sample_rows() if row.network == "swish"])
+    for drawn in (dynamics.kl_epochs(results), dynamics.batches(results)):
+        assert "reference data" in drawn.get_suptitle()
+    assert "diverge" in dynamics.batches(results).get_suptitle()
+    assert "reference data" in sheets.minima(results).note
+
+
+@pytest.mark.parametrize("network", sweeps.MODELS)
+def test_slopes_of_one_model_leave_the_reference_out(tmp_path, network):
+    own = [row for row in sample_rows() if row.network == network and row.sweep == "samples_m=n"]
+    results = _own_beside_reference(tmp_path, own)
+    fig = sweeps.samples(results)
+    assert [axes.get_title() for axes in fig.axes] == ["m = n"]
+    table = sheets.slopes(results)
+    assert table.cells[["model", "sweep"]].to_numpy().tolist() == [[sweeps.MODELS[network], "m = n"]]
+    assert "reference" not in table.note + fig.get_suptitle()
+
+
+def test_a_smoke_run_is_told_which_sample_sizes_it_has(tmp_path):
+    own = [row for row in sample_rows() if row.n in (32, 64) and row.network == "swish"]
+    results = _own_beside_reference(tmp_path, own)
+    for build in (sweeps.samples, sheets.slopes):
+        with pytest.raises(select.NoRowsError, match=r"the 3 values of n that a slope needs \(there: 32, 64; "):
+            build(results)
