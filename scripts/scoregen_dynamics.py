@@ -57,7 +57,7 @@ def kl_epochs(results: Path) -> Figure:
         least = summary.loc[summary["mean"].idxmin()]
         axes.plot(least["x"], least["mean"], "o", markersize=7, markerfacecolor="none", markeredgecolor=look.color)
         axes.annotate(f"{least['mean']:.2f} at {least['x']:,.0f}", (least["x"], least["mean"]), (0, -14),
-                      textcoords="offset points", ha="center", fontsize=6.5)  # fmt: skip
+                      textcoords="offset points", ha=_side(least["x"], summary["x"]), fontsize=6.5)  # fmt: skip
         axes.set(title=parts.setting(rows), xlabel="epoch")
     panels[0].set_ylabel("KL(p0 || p) (nats)")
     style.log_y(panels[0])
@@ -135,6 +135,12 @@ def _draw_seeds(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
     for _, own in rows.groupby("seed"):
         own = own.sort_values("epoch")
         axes.plot(own["epoch"], own["kl_nats"], color=look.color, linewidth=0.5, alpha=0.35)
+
+
+def _side(x: float, every: pd.Series) -> str:
+    """Alignment of a label at x that keeps it within the axes: it ends at the last epochs and starts at the first."""
+    place = (x - every.min()) / max(every.max() - every.min(), 1)
+    return "right" if place > 0.8 else "left" if place < 0.1 else "center"
 
 
 def _without_marker(look: style.Look) -> style.Look:

@@ -131,3 +131,16 @@ def test_a_smoke_run_is_told_which_sample_sizes_it_has(tmp_path):
     for build in (sweeps.samples, sheets.slopes):
         with pytest.raises(select.NoRowsError, match=r"the 3 values of n that a slope needs \(there: 32, 64; "):
             build(results)
+
+
+@pytest.mark.parametrize("best", [1, 12, 20])
+def test_the_label_of_the_least_kl_stays_within_its_panel(tmp_path, best):
+    kinds = ({"optimizer": "adam"}, {"optimizer": "sgd", "lr": 0.5, "batch": 500})
+    rows = [kl_row(8.0 + abs(epoch - best), epoch=epoch, **kind) for kind in kinds for epoch in range(1, 21)]
+    tables.write(tmp_path, ScoreKl, "short", rows, PROVENANCE)
+    fig = dynamics.kl_epochs(tmp_path)
+    fig.draw_without_rendering()
+    for axes in fig.axes:
+        label, panel = axes.texts[0].get_window_extent(), axes.get_window_extent()
+        assert panel.x0 <= label.x0
+        assert label.x1 <= panel.x1
