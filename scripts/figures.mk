@@ -65,11 +65,13 @@ include $(sort $(wildcard scripts/figures_*.mk))
 # one file; sort names it once.
 $(sort $(FIGURES_INPUTS)): ;
 
+FIGURES_PAPERS := $(sort $(patsubst %/,%,$(dir $(FIGURES_ALL))))
 FIGURES_WANTED := $(notdir $(if $(PAPER),$(filter $(PAPER)/%,$(FIGURES_ALL)),$(FIGURES_ALL)))
 FIGURES_FILES := $(foreach name,$(FIGURES_WANTED),$(FIGURES_FILE_$(name)))
 
 # Notes of what stays skipped are shown each time; those that python tries again, it reports itself.
 analysis: $(FIGURES_FILES)
+	$(if $(PAPER),$(if $(filter $(PAPER),$(FIGURES_PAPERS)),,@echo "error: no figures of '$(PAPER)': choose one of $(FIGURES_PAPERS)" >&2; exit 2))
 	@mkdir -p $(FIGURES_STATE); queue=$(FIGURES_QUEUE); \
 	cat /dev/null $(foreach name,$(FIGURES_WANTED),$(wildcard $(FIGURES_NOTE_$(name)))) 2>/dev/null | $(FIGURES_JOIN); \
 	if [ -s $$queue ]; then \

@@ -51,13 +51,18 @@ def age(tree):
             os.utime(path, (past, past))
 
 
+def run_make(tree, *words, python="sh draw.sh"):
+    """Run make; returns the finished process."""
+    # The tests may themselves run under make, whose variables would reach this one.
+    clean = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
+    return subprocess.run(["make", f"PY={python}", *words], cwd=tree, capture_output=True, text=True, env=clean)
+
+
 def make(tree, *words, python="sh draw.sh"):
     """Run make; returns what it printed and the names that it had drawn."""
     calls = tree / "calls"
     calls.unlink(missing_ok=True)
-    # The tests may themselves run under make, whose variables would reach this one.
-    clean = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
-    done = subprocess.run(["make", f"PY={python}", *words], cwd=tree, capture_output=True, text=True, env=clean)
+    done = run_make(tree, *words, python=python)
     assert done.returncode == 0, done.stderr
     lines = calls.read_text().splitlines() if calls.exists() else []
     drawn = [line.split()[4:] for line in lines if "scripts.figures" in line]
@@ -127,7 +132,15 @@ def test_reference_rows_are_inputs_too(tree):
 def test_paper_restricts(tree):
     _, (drawn,) = make(tree, "analysis", "PAPER=calibration")
     assert drawn == ["estimators"]
-    assert make(tree, "analysis", "PAPER=none")[1] == []
+    done = run_make(tree, "analysis", "PAPER=none")
+    assert done.returncode == 2
+    assert (
+        "no figures of 'none': choose one of calibration diffusion infodiffusion itdiffusion scoregen vae"
+        in done.stderr
+    )
+    assert done.stdout == ""
+    assert run_make(tree, "report", "PAPER=none").returncode == 2
+    assert not (tree / "results/report.html").exists()
 
 
 def test_report_is_a_file_that_follows_its_figures(tree):
