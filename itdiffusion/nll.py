@@ -28,6 +28,7 @@ from common.immse import (
     continuous_nll,
     estimate_nll,
 )
+from common.runs import pick_device
 from common.seeds import generator
 from common.toy import TOYS, make
 
@@ -170,6 +171,7 @@ def _check(config: NllConfig) -> None:
         raise UserError("--loc and --scale go together: give both or none")
     if config.discrete_step < 0 or config.n < 0 or config.n == 1 or config.batch < 0:
         raise UserError("--discrete-step and --batch must be 0 or more, --n 0 or at least 2")
+    pick_device(config.device)
 
 
 def _problem(config: NllConfig) -> Problem:
@@ -211,7 +213,7 @@ def _denoiser(config: NllConfig, shape: tuple[int, ...]) -> tuple[Denoiser, torc
 
         network = load_denoiser(config.checkpoint, shape)
         return network, torch.device(getattr(network, "device", "cpu"))
-    return load_function(config.denoiser, "--denoiser"), torch.device(config.device)
+    return load_function(config.denoiser, "--denoiser"), pick_device(config.device)
 
 
 def _report(config: NllConfig) -> None:

@@ -128,6 +128,9 @@ def test_a_law_by_name_and_a_warning_where_the_range_cuts(folder, capsys, monkey
         ("--denoiser my_denoiser:modes --data x.npy --n 1", "at least 2"),
         ("--denoiser my_denoiser:modes --data x.npy --points 2", "at least 3"),
         ("--denoiser my_denoiser:modes --data digits --reference y.npy", "training split"),
+        ("--denoiser my_denoiser:modes --data x.npy --device abacus", "device 'abacus' is not available here"),
+        ("--denoiser my_denoiser:modes --data x.npy --device cuda:99", "device 'cuda:99' is not available here"),
+        ("--checkpoint a --data x.npy --device abacus", "device 'abacus' is not available here"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(folder, flags, said, capsys, monkeypatch):
