@@ -30,9 +30,10 @@ class MiOptions:
     seed: int = 0
     """Seed of the two halves, of initial weights and of noise."""
     minutes: float = 0.0
-    """Wall time aimed at: decides the number of steps, which is reported. 0: --steps decides."""
+    """Wall time aimed at, instead of --steps: decides their number, which is reported."""
     steps: int = 0
-    """Optimiser steps; the same steps and seed give the same digits. 0: 2,000, or what fits into --minutes."""
+    """Optimiser steps; the same steps and seed give the same digits. 0: 2,000, or what fits into --minutes (give only
+    one)."""
     form: Literal["difference", "orthogonal"] = "difference"
     """difference of the two errors, or squared distance of the two denoisers (less its floor with y permuted)."""
     threads: int = 0
@@ -41,10 +42,15 @@ class MiOptions:
     """Print one JSON object on standard output and nothing else there."""
 
     def settings(self) -> Settings:
-        """The estimator's settings."""
+        """The estimator's settings.
+
+        Raises:
+            UserError: they cannot run, or --steps and --minutes are both given.
+        """
         steps = self.steps if self.steps or self.minutes else Settings().steps
         settings = Settings(steps=steps, minutes=self.minutes, form=self.form, seed=self.seed)
         settings.check()
+        settings.check_one_length()
         return settings
 
 

@@ -23,6 +23,8 @@ from common.mi.sides import fit_gaussianiser, spread_ties
 from common.seeds import derive
 
 LEAST_EXAMPLES = 40
+SIZES = (1e-100, 1e100)
+"""Least range of a coordinate that varies, and largest size of a number: beyond them moments leave double precision."""
 LOWEST_LOGSNR, BEYOND = -6.0, 10.0
 """Log-SNR runs from LOWEST_LOGSNR to BEYOND nats above that of the smallest conditional scale (its 2% quantile)."""
 
@@ -194,7 +196,10 @@ def _summary(found: Measured, d: int) -> Estimate:
     """
     values = found.values.double()
     if not bool(torch.isfinite(values).all()):
-        raise RunFailedError("the estimate of the mutual information is not finite: lower --lr or check the data")
+        raise RunFailedError(
+            "the estimate of the mutual information is not finite: where one side determines the other it is infinite; "
+            "check the data for coordinates that x and y share"
+        )
     n = values.numel()
     se = float(values.std()) / math.sqrt(n)
     means = values.mean(1)
@@ -214,4 +219,10 @@ def _examples(name: str, array: np.ndarray) -> np.ndarray:
     flat = array.reshape(len(array), -1).astype(np.float64)
     if not np.isfinite(flat).all():
         raise UserError(f"{name} has values that are not finite: remove them first")
+    low, high = SIZES
+    if np.abs(flat).max() > high or ((flat.min(0) != flat.max(0)) & (np.ptp(flat, axis=0) < low)).any():
+        raise UserError(
+            f"{name} has numbers larger than {high:g} or coordinates that vary by less than {low:g}: rescale them "
+            "(mutual information stays the same)"
+        )
     return flat

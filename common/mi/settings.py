@@ -47,6 +47,11 @@ class Settings:
         if self.points < 2:
             raise UserError(f"--points must be at least 2, not {self.points}")
 
+    def check_one_length(self) -> None:
+        """Refuse steps and minutes together (UserError): a command where a user names both means only one of them."""
+        if self.steps and self.minutes:
+            raise UserError("--steps and --minutes are both given: give one of them")
+
 
 @dataclass(frozen=True)
 class Information:

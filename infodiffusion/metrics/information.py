@@ -17,10 +17,15 @@ def information(codes: Array, inputs: Array, seed: int = 0, steps: int = 0, minu
         inputs: (n, ...), the inputs in the same order.
         seed: of halves, weights and noise.
         steps: optimiser steps; 0: the default of `common.mi`, or what fits into `minutes`.
-        minutes: wall time aimed at; 0: `steps` decides.
+        minutes: wall time aimed at, instead of `steps`.
+
+    Raises:
+        UserError: steps and minutes are both given, or the arrays cannot be used.
     """
     codes = as_codes(codes)
     flat = np.asarray(inputs).reshape(len(codes), -1)
     settings = Settings(steps=steps if steps or minutes else Settings().steps, minutes=minutes, seed=seed)
+    settings.check()
+    settings.check_one_length()
     found = mutual_information(flat.astype(np.float64), codes, settings)
     return Measured(f"information_nats[steps={found.steps}]", found.estimate.value, found.estimate.se, len(codes))

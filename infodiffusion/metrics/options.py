@@ -98,8 +98,8 @@ class InformationOptions(Common):
     inputs: str = ""
     """A .npy file of the inputs in the same order, or a registered data set."""
     steps: int = 0
-    """Optimiser steps; 0: 2,000, or what fits into --minutes."""
+    """Optimiser steps; 0: 2,000, or what fits into --minutes (give only one)."""
     minutes: float = 0.0
-    """Wall time aimed at; 0: --steps decides."""
+    """Wall time aimed at, instead of --steps."""
     seed: int = 0
     """Seed of halves, weights and noise."""

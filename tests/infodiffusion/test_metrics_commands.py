@@ -118,6 +118,7 @@ def test_information_is_that_of_the_pairs(run, tmp_path):
         (["tad", "--codes", "digits", "--factors", "digits"], "0 or 1"),
         (["auroc", "--codes", "digits:test", "--factors", "digits"], "expected"),
         (["information", "--codes", "digits:test", "--inputs", "digits"], "expected pairs"),
+        ("information --codes digits --inputs digits --steps 5 --minutes 1".split(), "give one of them"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(run, words, message):

@@ -44,12 +44,19 @@ def test_lines_for_people(arrays, monkeypatch, capsys):
 
 def test_settings_from_minutes_and_steps():
     assert (mi.MiOptions().settings().steps, mi.MiOptions(minutes=0.5).settings().steps) == (2000, 0)
-    assert mi.MiOptions(minutes=0.5, steps=7).settings().steps == 7
+    assert mi.MiOptions(steps=7).settings().steps == 7
 
 
 @pytest.mark.parametrize(
     "change",
-    [["--minutes", "-1"], ["--steps", "x"], ["--form", "product"], ["--y", "no.npy"], ["--threads", "-1"]],
+    [
+        ["--minutes", "-1"],
+        ["--steps", "50", "--minutes", "1"],
+        ["--steps", "x"],
+        ["--form", "product"],
+        ["--y", "no.npy"],
+        ["--threads", "-1"],
+    ],
 )
 def test_bad_options_exit_with_2(arrays, change, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -58,6 +65,34 @@ def test_bad_options_exit_with_2(arrays, change, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1.7e308])
+def test_sizes_that_leave_double_precision_are_refused(arrays, scale, tmp_path, monkeypatch, capsys):
+    x = np.random.default_rng(0).uniform(-1, 1, (400, 2))
+    np.save(tmp_path / "x.npy", x * scale)
+    with pytest.raises(SystemExit) as stop:
+        run([*arrays, "--steps", "5"], monkeypatch, capsys)
+    assert stop.value.code == 2
+    assert "rescale them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", [9e99, 1e-98])
+def test_sizes_within_the_limits_change_nothing(arrays, scale, tmp_path, monkeypatch, capsys):
+    plain = json.loads(run([*arrays, "--steps", "5", "--json"], monkeypatch, capsys).out)["mi_nats"]["value"]
+    x = np.load(tmp_path / "x.npy")
+    np.save(tmp_path / "x.npy", x * scale / np.abs(x).max())
+    scaled = json.loads(run([*arrays, "--steps", "5", "--json"], monkeypatch, capsys).out)["mi_nats"]["value"]
+    assert scaled == pytest.approx(plain, abs=1e-3)
+
+
+def test_a_side_that_is_the_other_is_told_apart_from_bad_training(arrays, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(["--x", arrays[3], "--y", arrays[3], "--steps", "30"], monkeypatch, capsys)
+    assert stop.value.code == 3
+    said = capsys.readouterr().err
+    assert "one side determines the other it is infinite" in said
+    assert "--lr" not in said
 
 
 def test_both_arrays_are_needed(arrays, monkeypatch, capsys):
