@@ -11,7 +11,7 @@ from common.errors import UserError, run_main
 from scripts import agreement
 from scripts.agreement import Matched
 
-SHOWN = 10
+SHOWN = 3
 """Settings without a counterpart that are written out; the rest are counted."""
 
 
@@ -72,8 +72,22 @@ def summary(name: str, matched: Matched, bad: int) -> str:
     return "\n".join(lines)
 
 
-def report(found: dict[str, Matched]) -> bool:
-    """Print the comparison of every table; True when nothing disagrees."""
+def totals(found: dict[str, Matched], without: list[str]) -> str:
+    """How many values were compared in how many tables, and the tables in which none was (one seed, no counterpart)."""
+    compared = {name: int((matched.tests["verdict"] != "one seed").sum()) for name, matched in found.items()}
+    empty = sorted([*without, *(name for name, count in compared.items() if count == 0)])
+    every = len(found) + len(without)
+    text = f"{sum(compared.values()):,} values compared in {every - len(empty)} of {every} tables"
+    return text + (f"; nothing was compared in {', '.join(empty)}" if empty else "")
+
+
+def report(found: dict[str, Matched], without: list[str]) -> bool:
+    """Print the comparison of every table, the totals last; True when nothing disagrees.
+
+    Args:
+        found: comparisons by table, at least one.
+        without: tables that have no reference rows, for the totals.
+    """
     tests = pd.concat([m.tests.assign(column=n + ": " + m.tests["column"], table=n) for n, m in found.items()])
     bad = agreement.disagreeing(tests)
     for name, matched in found.items():
@@ -86,7 +100,7 @@ def report(found: dict[str, Matched]) -> bool:
         print(f"{column} disagrees as a whole (Simes p = {p:.2g} over its settings)")
     agrees = bad.empty and not shifted
     verdict = "no value disagrees" if agrees else f"disagreement: {len(bad)} values, {len(shifted)} whole columns"
-    print(f"{verdict} (family-wise level {agreement.LEVEL})")
+    print(f"{verdict} (family-wise level {agreement.LEVEL}): {totals(found, without)}")
     return agrees
 
 
@@ -107,7 +121,7 @@ def main() -> None:
     if not found and not without:
         command = "make reproduce" + (f" PAPER={arguments.paper}" if arguments.paper else "")
         print(f"nothing to verify: '{arguments.results_dir}' has no rows of yours; run {command} first")
-    if found and not report(found):
+    if found and not report(found, without):
         sys.exit(1)
 
 

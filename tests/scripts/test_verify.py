@@ -5,11 +5,15 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_results import toy_rows, write_toy
+from synthetic_results import toy_rows, write_images, write_toy
 
 from common import results as tables
 from common.errors import UserError
 from scripts import agreement, verify
+
+TOY = tables.TABLES["diffusion/toy_bound"]
+VALUES = TOY.names("value")
+SETTINGS = [column.name for column in TOY.columns if column.kind == "setting" and column.name != "seed"]
 
 
 def run(results, capsys, monkeypatch, *words):
@@ -91,6 +95,28 @@ def test_settings_without_counterpart_are_named_and_no_error(tmp_path, capsys, m
     assert "settings are only in yours" in out
     assert "T=0.25" in out
     assert "settings are only in the reference" in out
+
+
+def test_the_last_line_says_how_much_was_compared(tmp_path, capsys, monkeypatch):
+    write_toy(tmp_path)
+    write_toy(tmp_path / "reference")
+    write_images(tmp_path)
+    frame = tables.read(tmp_path, "diffusion/toy_bound")
+    compared = sum(len(frame.dropna(subset=[name]).drop(columns="seed")[SETTINGS].drop_duplicates()) for name in VALUES)
+    code, out = run(tmp_path, capsys, monkeypatch)
+    last = out.splitlines()[-1]
+    assert code == 0
+    assert last.startswith("no value disagrees")
+    assert f": {compared:,} values compared in 1 of 2 tables; nothing was compared in diffusion/image_bound" in last
+
+
+def test_settings_without_counterpart_are_three_lines_and_a_count(tmp_path, capsys, monkeypatch):
+    write_toy(tmp_path, change=lambda row: dataclasses.replace(row, T=row.T + 0.05))
+    write_toy(tmp_path / "reference")
+    _, out = run(tmp_path, capsys, monkeypatch)
+    assert len([line for line in out.splitlines() if "T=" in line]) == 3
+    assert out.splitlines()[5].endswith(" more")
+    assert "0 values compared in 0 of 1 tables; nothing was compared in diffusion/toy_bound" in out.splitlines()[-1]
 
 
 def test_settings_match_within_rounding(tmp_path):
