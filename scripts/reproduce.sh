@@ -19,6 +19,14 @@ case " $known " in
         exit 2
         ;;
 esac
+# Asked here, an unknown preset is one line instead of one from each of the processes that share a sweep.
+case $PRESET in
+    smoke | quick | paper) ;;
+    *)
+        echo "error: unknown PRESET '$PRESET': choose one of smoke, quick, paper" >&2
+        exit 2
+        ;;
+esac
 
 for paper in $papers; do
     for launcher in $(cat "$paper/quick.list"); do

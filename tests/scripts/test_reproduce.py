@@ -1,3 +1,5 @@
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,20 @@ def test_reproduce_runs_launchers_that_exist(names):
 
 def test_there_is_something_to_reproduce():
     assert LISTS
+
+
+@pytest.mark.parametrize(("name", "said"), [("PRESET", "smoke, quick, paper"), ("PAPER", "diffusion")])
+def test_an_unknown_name_is_said_once_before_anything_runs(name, said, tmp_path):
+    environment = {
+        **os.environ,
+        "PAPER": "scoregen",
+        "RESULTS": str(tmp_path),
+        "PY": "false",
+        "MAKE": "false",
+        name: "no",
+    }
+    done = subprocess.run(["sh", ROOT / "scripts/reproduce.sh"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: unknown {name} 'no': choose one of")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
