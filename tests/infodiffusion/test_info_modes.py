@@ -82,7 +82,7 @@ def test_pictures(done, mode):
     for name, shape in PICTURES[mode].items():
         assert arrays[name].shape == shape
         assert arrays[name].std() > 0, f"{name} is constant"
-    assert str(arrays["model"]) == "diff[patch=4,4x1-2,a=4,mmd=0.1]"
+    assert str(arrays["model"]) == "diff[patch=2,velocity,4x1-2,a=4,mmd=0.1]"
 
 
 @pytest.mark.parametrize("mode", ARRAYS)

@@ -16,6 +16,7 @@ from infodiffusion.networks import Code
 from infodiffusion.objective import capacity, code_terms, losses, rate, schedule_of
 from infodiffusion.priors import draw_prior
 from infodiffusion.sampling import denoiser
+from infodiffusion.sweeps import SWEEPS
 
 TINY = InfoConfig(
     dataset="digits", a_dim=4, channels=4, mult=(1, 2), blocks=1, dropout=0.0, epochs=10, T=20, steps=10, split_step=5
@@ -200,3 +201,9 @@ def test_the_denoiser_of_samplers_is_the_model(parametrization):
     x, step, *_ = batch(config)
     code, same = torch.randn(len(x), config.a_dim, generator=generator(0)), torch.full_like(step, 7)
     torch.testing.assert_close(denoiser(net, code)(x, same), net(x, same, code), rtol=1e-4, atol=1e-5)
+
+
+def test_one_small_digit_has_a_code_in_the_smoke_preset():
+    # At 1 x 1 positions a group norm refuses a single image: the modes that draw start from one.
+    config = dataclasses.replace(SWEEPS["smoke"][0], dataset="digits")
+    assert build(config).eval().encoder(batch(config, 1)[0]).a.shape == (1, config.a_dim)
