@@ -14,6 +14,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from common import atomic
@@ -83,7 +84,8 @@ def figure(width: float, height: float) -> Figure:
 def title(fig: Figure, text: str, notes: Sequence[str], source: str) -> None:
     """Write the title, and under it the notes (what a band is, how many epochs) and whose data these are."""
     lines = [text, *[note for note in (*notes, SOURCE_NOTE[source]) if note]]
-    most = int(72 * fig.get_figwidth() / (LETTER * float(mpl.rcParams["figure.titlesize"])))
+    size = FontProperties(size=mpl.rcParams["figure.titlesize"]).get_size_in_points()
+    most = int(72 * fig.get_figwidth() / (LETTER * size))
     fig.suptitle("\n".join(textwrap.fill(line, most, break_long_words=False, break_on_hyphens=False) for line in lines))
 
 

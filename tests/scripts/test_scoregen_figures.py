@@ -38,7 +38,9 @@ def test_the_least_kl_of_the_u_is_marked(results):
 
 
 def test_the_divergence_of_the_other_scaling_is_said(results):
-    assert "without the factor 1/√m: 3 of 3 seeds diverge, by epoch 5" in dynamics.batches(results).get_suptitle()
+    assert "without the factor 1/√m: 3 of 3 seeds diverge, by epoch 5" in dynamics.batches(
+        results
+    ).get_suptitle().replace("\n", " ")
 
 
 def test_sgd_is_shown_at_the_batch_size_that_was_chosen(results):
