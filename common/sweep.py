@@ -37,9 +37,9 @@ class Experiment:
         check: refuses settings that cannot run (UserError), before anything is written.
         run: does one run, `run(preset, config)`.
         cost: estimates one run.
-        kind: which of the sweep's kinds a config is of (few-shot or full, say), where each has settings of its own; of
-            a tuple the last item is the family (of data sets, say): no flag turns one of the sweep into another.
+        kind: which of the sweep's kinds a config is of (few-shot or full, say), where each has settings of its own.
         expand: the runs that one config stands for, after the flags are applied (the folds and repeats of a grid).
+        family: what no flag turns into another of the sweep (family of data sets, say), whatever the kind.
     """
 
     command: str
@@ -50,6 +50,7 @@ class Experiment:
     cost: Callable[[Any], Cost]
     kind: Callable[[Any], object] = lambda config: None
     expand: Callable[[Any], list[Any]] = lambda config: [config]
+    family: Callable[[Any], object] = lambda config: None
 
 
 def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +67,7 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
     presets = experiment.presets
     preset, parsed = parse({name: configs[0] for name, configs in presets.items()}, experiment.command, arguments)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    configs = _apply(presets[preset], parsed, words, experiment.kind)
+    configs = _apply(presets[preset], parsed, words, experiment)
     for config in configs:
         experiment.check(config)
     configs = distinct([run for config in configs for run in experiment.expand(config)])
@@ -143,24 +144,20 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _apply(configs: Sequence[Any], parsed: Any, words: Sequence[str], kind: Callable[[Any], object]) -> list[Any]:
+def _apply(configs: Sequence[Any], parsed: Any, words: Sequence[str], experiment: Experiment) -> list[Any]:
+    kind, family = experiment.kind, experiment.family
     given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")}
     names = [item.name for item in dataclasses.fields(parsed) if {item.name, f"no_{item.name}"} & given]
     changed = {name: getattr(parsed, name) for name in names}
     pairs = [(kind(config), dataclasses.replace(config, **changed)) for config in configs]
-    kinds = {before for before, _ in pairs}
-    families = {_family(before) for before in kinds}
+    kinds, families = {before for before, _ in pairs}, {family(config) for config in configs}
 
-    def fits(before: object, now: object) -> bool:
+    def fits(old: Any, before: object, new: Any) -> bool:
         # What flags turn into another kind, or family, that the sweep has too is left out: that has its own settings.
-        moved = _family(now) != _family(before)
-        return now == before or (now not in kinds and not (moved and _family(now) in families))
+        moved = family(new) != family(old) and family(new) in families
+        return kind(new) == before or (kind(new) not in kinds and not moved)
 
-    return distinct([config for before, config in pairs if fits(before, kind(config))])
-
-
-def _family(kind: object) -> object:
-    return kind[-1] if isinstance(kind, tuple) else None
+    return distinct([new for old, (before, new) in zip(configs, pairs, strict=True) if fits(old, before, new)])
 
 
 def _share(configs: list[Any], cost: Callable[[Any], Cost], task: str) -> list[Any]:

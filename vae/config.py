@@ -154,5 +154,9 @@ def runs(config: VAEConfig) -> list[VAEConfig]:
 
 def kind(config: VAEConfig) -> tuple[str, str]:
     """Mode and family of data sets: a preset has settings of its own for each, which flags do not mix."""
-    family = "grey" if config.dataset in GREY else "faces" if config.dataset == "celeba" else "colour"
-    return config.mode, family
+    return config.mode, family(config)
+
+
+def family(config: VAEConfig) -> str:
+    """Family of data sets: grey, colour or faces."""
+    return "grey" if config.dataset in GREY else "faces" if config.dataset == "celeba" else "colour"

@@ -9,7 +9,7 @@ import dataclasses
 from common.errors import run_main
 from common.results.tables.vae import Curves
 from common.sweep import Experiment, run_sweep
-from vae.config import VAEConfig, kind, runs
+from vae.config import VAEConfig, family, kind, runs
 from vae.full import CELEBA, CIFAR10, DIGITS, MNIST, SMOKE, with_rates
 from vae.run import cost, run_vae
 
@@ -24,7 +24,7 @@ SWEEPS: dict[str, list[VAEConfig]] = {
     "quick": with_rates(grid(DIGITS, 2), (1e-3, 1e-4)),
     "smoke": [grid(SMOKE, 2, K=2)],
 }
-EXPERIMENT = Experiment("python -m vae.cv", SWEEPS, Curves, VAEConfig.check, run_vae, cost, kind, runs)
+EXPERIMENT = Experiment("python -m vae.cv", SWEEPS, Curves, VAEConfig.check, run_vae, cost, kind, runs, family)
 
 
 def main() -> None:

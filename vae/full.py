@@ -9,7 +9,7 @@ import dataclasses
 from common.errors import run_main
 from common.results.tables.vae import Curves
 from common.sweep import Experiment, run_sweep
-from vae.config import VAEConfig, kind, runs
+from vae.config import VAEConfig, family, kind, runs
 from vae.run import cost, run_vae
 
 # The published settings: binarised MNIST with two learning rates, CIFAR-10, CelebA.
@@ -53,7 +53,7 @@ SWEEPS: dict[str, list[VAEConfig]] = {
     "quick": with_ghost(with_rates(DIGITS, (1e-3, 1e-4))),
     "smoke": with_ghost([SMOKE]),
 }
-EXPERIMENT = Experiment("python -m vae.full", SWEEPS, Curves, VAEConfig.check, run_vae, cost, kind, runs)
+EXPERIMENT = Experiment("python -m vae.full", SWEEPS, Curves, VAEConfig.check, run_vae, cost, kind, runs, family)
 
 
 def main() -> None:

@@ -50,10 +50,9 @@ def table_path(results: Path, name: str, run_id: str, *, compressed: bool = Fals
 
 
 def is_written(results: Path, row_type: type, run_id: str) -> bool:
-    """True when this run's CSV of the table `row_type` is there (and so is whole); an empty file is none."""
+    """True when this run's CSV of the table `row_type` is there (and so is whole)."""
     name = table_of(row_type).name
-    paths = [table_path(results, name, run_id, compressed=zipped) for zipped in (False, True)]
-    return any(path.exists() and path.stat().st_size > 0 for path in paths)
+    return any(table_path(results, name, run_id, compressed=zipped).exists() for zipped in (False, True))
 
 
 def files(results: Path, name: str) -> list[Path]:
