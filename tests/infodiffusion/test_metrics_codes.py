@@ -264,6 +264,7 @@ def test_latent_classification_is_the_published_protocol(factors):
         (lambda: tad(np.zeros((10, 2)), np.arange(10)), "0 or 1"),
         (lambda: latent_classification(np.zeros((10, 2)), np.arange(10) > 4, folds=1), "folds"),
         (lambda: latent_classification(np.zeros((5000, 2)), np.arange(5000)), "different values"),
+        (lambda: dci(np.zeros((100, 2)), np.linspace(0, 1, 100)), "expected classes, at most 50"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(call, message):

@@ -8,7 +8,7 @@ import torch
 from common.errors import UserError
 from common.seeds import generator
 from vae.config import VAEConfig
-from vae.decoding import FusedBernoulli, PlainDecoder, make_log_likelihood
+from vae.decoding import FusedBernoulli, PlainDecoder, _even_softplus, make_log_likelihood
 from vae.images import Inputs
 from vae.logpx import GaussianProposal, Points, importance_log_px
 from vae.models import build_vae
@@ -159,6 +159,15 @@ def test_the_fused_decoder_gives_the_plain_one_s_numbers(n_z, rows):
         fused = FusedBernoulli(vae.decoder.mlp.member(member), rows)(x, z)
         alone, _ = mlp_vae(seeds=(member,))
         torch.testing.assert_close(fused, PlainDecoder(alone, 7)(x, z), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [1, 7, 37, 64, 100, 1024])
+@pytest.mark.parametrize("scale", [0.1, 5.0, 200.0])
+def test_the_sum_over_pixels_is_that_of_softplus_in_any_size(d, scale):
+    # Sizes of one group, of a prime (a group each), of several; logits at which exp under- or overflows.
+    logits = scale * torch.randn(50, d, generator=generator(0, "logits"))
+    exact = (torch.nn.functional.softplus(logits.double()) - 0.5 * logits.double()).sum(1)
+    torch.testing.assert_close(_even_softplus(logits).double(), exact, rtol=2e-6, atol=1e-5)
 
 
 def test_a_convolutional_vae_has_one_member():
