@@ -17,7 +17,7 @@ from infodiffusion.config import InfoConfig
 from infodiffusion.images import images_of
 from infodiffusion.networks import Autoencoder
 from infodiffusion.outputs import for_figures, keep_arrays, keep_pictures, spread_over, to_pixels, write_pngs
-from infodiffusion.sampling import decode, draw_all, encode_noise
+from infodiffusion.sampling import BATCH, decode, draw_all, encode_noise
 
 TRAVERSED = [round(-1.5 + 0.3 * k, 1) for k in range(11)]
 """Values that one coordinate of a code takes (published)."""
@@ -64,13 +64,14 @@ def traverse(preset: str, config: InfoConfig) -> None:
         x = _chosen(config, test, 1)
         code = model.code(x)
         x_T = encode_noise(config, model, code, x)
-        rows = []
-        for k in range(min(config.a_dim, SHOWN_DIMENSIONS)):
-            moved = code.repeat(len(TRAVERSED), 1)
-            moved[:, k] = torch.tensor(TRAVERSED, device=device)
-            rows.append(_decode(_deterministic(config), model, moved, x_T.repeat(len(TRAVERSED), 1, 1, 1)))
+        dimensions = min(config.a_dim, SHOWN_DIMENSIONS)
+        moved = code.repeat(dimensions, len(TRAVERSED), 1)
+        for k in range(dimensions):
+            moved[k, :, k] = torch.tensor(TRAVERSED, device=device)
+        blocks = moved.flatten(0, 1).split(BATCH)
+        rows = [_decode(_deterministic(config), model, a, x_T.repeat(len(a), 1, 1, 1)) for a in blocks]
         shown = for_figures(to_pixels(torch.cat(rows), test.levels), test.levels)
-        pictures = {"traversals": shown.reshape(len(rows), len(TRAVERSED), *shown.shape[1:])}
+        pictures = {"traversals": shown.reshape(dimensions, len(TRAVERSED), *shown.shape[1:])}
         keep_pictures(run, config, {**pictures, "original": for_figures(to_pixels(x, test.levels), test.levels)})
 
 
