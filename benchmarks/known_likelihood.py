@@ -20,8 +20,9 @@ from common.likelihood import (
 )
 from common.mixture import GaussianMixture
 from common.samplers import Score
-from common.schedules import VP, DebiasedTime, UniformTime
+from common.schedules import VP
 from common.seeds import generator
+from common.time_laws import DebiasedTime, UniformTime
 from common.toy_curves import swiss_roll
 
 SCHEDULE = VP()

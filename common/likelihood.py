@@ -10,7 +10,8 @@ from torchdiffeq import odeint
 
 from common.errors import RunFailedError
 from common.samplers import Score
-from common.schedules import DebiasedTime, Schedule, UniformTime, expand
+from common.schedules import Schedule, expand
+from common.time_laws import DebiasedTime, UniformTime
 
 ScoreAndDivergence = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(x, t) -> score (shape of x) and its divergence, exact or estimated (batch...)."""

@@ -13,8 +13,9 @@ from common.empirical import mutual_information
 from common.estimate import mean_and_se
 from common.likelihood import ElboDraw, draw_probe, elbo_from_denoising, hutchinson, ode_log_likelihood
 from common.samplers import StepNoise, reverse_sde, step_count
-from common.schedules import VP, DebiasedTime
+from common.schedules import VP
 from common.seeds import generator
+from common.time_laws import DebiasedTime
 from common.transforms import LogitTransform, dequantization_noise, dequantize
 from diffusion.bound import Bound, ScoreLosses, ScoreNorm, score_losses, term2, term3
 from diffusion.image_config import ImageConfig

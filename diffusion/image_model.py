@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from common.data import ImageSet, augment_flip, epoch_permutation
 from common.networks.dropout import set_dropout_generator
 from common.networks.unet import UNet
-from common.schedules import VP, DebiasedTime, UniformTime, expand
+from common.schedules import VP, expand
 from common.seeds import generator
+from common.time_laws import DebiasedTime, UniformTime
 from common.transforms import LogitTransform, dequantize
 from diffusion.image_config import ImageConfig
 

@@ -16,8 +16,9 @@ from common.likelihood import (
     ode_log_likelihood,
 )
 from common.mixture import GaussianMixture
-from common.schedules import VE, VP, DebiasedTime, UniformTime, expand
+from common.schedules import VE, VP, expand
 from common.seeds import generator
+from common.time_laws import DebiasedTime, UniformTime
 
 VARIANCES = torch.tensor([0.3, 1.0, 4.0], dtype=torch.float64)
 SCHEDULE = VP()
