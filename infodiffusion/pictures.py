@@ -31,6 +31,7 @@ def sample(preset: str, config: InfoConfig) -> None:
     run, device = _run(preset, config), pick_device(config.device)
     train, _ = images_of(config, device)
     with run.open():
+        _say_whose_codes(run, config)
         x = draw_all(config, device, config.n)
         real = spread_over(train, config.n).images.cpu().numpy()
         pictures = {"samples": to_pixels(x, train.levels), "train": real}
@@ -42,6 +43,7 @@ def sample_for_fid(preset: str, config: InfoConfig) -> None:
     run, device = _run(preset, config), pick_device(config.device)
     train, _ = images_of(config, device)
     with run.open():
+        _say_whose_codes(run, config)
         _keep_images(
             run, config, "generated", to_pixels(draw_all(config, device, config.n), train.levels), train.levels
         )
@@ -120,6 +122,15 @@ def redraw(preset: str, config: InfoConfig) -> None:
 
 def _run(preset: str, config: InfoConfig) -> Run:
     return Run("infodiffusion", experiment_of(config), preset, config)
+
+
+def _say_whose_codes(run: Run, config: InfoConfig) -> None:
+    """A DiffAE's codes are held to no prior: draws of one are not its codes, and what they give are not its images."""
+    if config.model == "diff" and config.sampling != "latent" and not (config.mmd_weight or config.kld_weight):
+        run.say(
+            "codes of this model follow no prior (--mmd-weight 0, --kld-weight 0), so images of codes drawn from one are "
+            "not its samples: use --sampling latent"
+        )
 
 
 def _keep_images(run: Run, config: InfoConfig, name: str, pixels: np.ndarray, levels: int) -> None:

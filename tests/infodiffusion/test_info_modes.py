@@ -130,6 +130,17 @@ def test_sampling_in_two_phases_and_from_the_codes_diffusion(tmp_path):
 
 
 @pytest.mark.usefixtures("_few_sprites")
+def test_samples_of_a_diffae_by_a_prior_are_said_not_to_be_its_own(tmp_path, capsys):
+    weights = ("--mmd-weight", 0)
+    for mode in ("train", "train_latent_ddim"):
+        assert run(tmp_path, mode, *weights)[0] == 0
+    assert run(tmp_path, "eval", *weights)[0] == 0
+    assert "use --sampling latent" in capsys.readouterr().err
+    assert run(tmp_path, "eval", *weights, "--sampling", "latent")[0] == 0
+    assert "follow no prior" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_few_sprites")
 def test_a_mode_without_its_training_says_which_command_to_run(tmp_path, monkeypatch, capsys):
     where = ("--results-dir", tmp_path / "results", "--runs-dir", tmp_path / "runs")
     for words, told in (
