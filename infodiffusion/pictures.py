@@ -128,8 +128,8 @@ def _say_whose_codes(run: Run, config: InfoConfig) -> None:
     """A DiffAE's codes are held to no prior: draws of one are not its codes, and what they give are not its images."""
     if config.model == "diff" and config.sampling != "latent" and not (config.mmd_weight or config.kld_weight):
         run.say(
-            "codes of this model follow no prior (--mmd-weight 0, --kld-weight 0), so images of codes drawn from one are "
-            "not its samples: use --sampling latent"
+            "codes of this model follow no prior (--mmd-weight 0, --kld-weight 0), so images of codes drawn from one "
+            "are not its samples: use --sampling latent"
         )
 
 
