@@ -1,7 +1,9 @@
 """The three ways a command can end early, each with its exit code and one sentence for the user."""
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class LabError(Exception):
@@ -40,6 +42,20 @@ def choose(kind: str, name: str, choices: list[str] | tuple[str, ...]) -> str:
     if name not in choices:
         raise UserError(f"unknown {kind} '{name}': choose one of {', '.join(choices)}")
     return name
+
+
+@contextlib.contextmanager
+def told_once() -> Iterator[None]:
+    """Around what all processes of a launcher read alike (preset, flags): the first one alone tells what is wrong.
+
+    The launchers (scripts/shards.sh) set TOLD_BY_FIRST for the others, which then end silently, with the same code.
+    """
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("TOLD_BY_FIRST"):
+            sys.exit(error.exit_code)
+        raise
 
 
 def run_main(main: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from common.config import RunConfig, describe, identity, parse, run_id
-from common.errors import UserError
+from common.errors import UserError, told_once
 from common.results import is_written
 from common.runs import pick_device, set_threads
 from common.signals import stops_raise
@@ -64,13 +64,8 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
     Raises:
         UserError: a bad preset, flag or value, before anything is written.
     """
-    presets = experiment.presets
-    preset, parsed = parse({name: configs[0] for name, configs in presets.items()}, experiment.command, arguments)
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    configs = _apply(presets[preset], parsed, words, experiment)
-    for config in configs:
-        experiment.check(config)
-    configs = distinct([run for config in configs for run in experiment.expand(config)])
+    with told_once():
+        preset, parsed, configs = _resolve(experiment, list(sys.argv[1:] if arguments is None else arguments))
     configs = _share(configs, experiment.cost, parsed.task)
     if parsed.count:  # before the device is looked for: a login node has no GPU
         sys.stdout.write(f"{len(configs)}\n")
@@ -86,6 +81,16 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
                 sys.stderr.write(f"{experiment.command} {run_id(config)}: finished already (--force runs it again)\n")
             else:
                 experiment.run(preset, config)
+
+
+def _resolve(experiment: Experiment, words: list[str]) -> tuple[str, RunConfig, list[Any]]:
+    """Preset, the flags as a config, and the sweep's configs, none of them refused."""
+    presets = experiment.presets
+    preset, parsed = parse({name: configs[0] for name, configs in presets.items()}, experiment.command, words)
+    configs = _apply(presets[preset], parsed, words, experiment)
+    for config in configs:
+        experiment.check(config)
+    return preset, parsed, distinct([run for config in configs for run in experiment.expand(config)])
 
 
 def distinct(configs: Sequence[RunConfig]) -> list[Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.errors import UserError, choose, run_main
+from common.errors import UserError, choose, run_main, told_once
 from common.networks.unet import UNet
 from common.results.tables.infodiffusion import InfoOutput, InfoQuality, InfoTraining
 from common.sweep import Cost, Experiment, run_sweep
@@ -124,10 +124,11 @@ def _main() -> None:
         run_sweep(experiment("train"), words)
         return
     modes, rest = split_modes(words)
-    if not modes:
-        raise UserError(f"give --mode, one or more of {', '.join(MODES)}, separated by commas")
-    model_given = any(word.split("=")[0] == "--model" for word in rest)
-    experiments = [(mode, experiment(mode, model_given)) for mode in modes]  # refuses a wrong name before any work
+    with told_once():
+        if not modes:
+            raise UserError(f"give --mode, one or more of {', '.join(MODES)}, separated by commas")
+        model_given = any(word.split("=")[0] == "--model" for word in rest)
+        experiments = [(mode, experiment(mode, model_given)) for mode in modes]  # refuses a wrong name before any work
     for mode, one in experiments[:1] if "--count" in rest else experiments:  # a SLURM array has one size
         run_sweep(one, [*rest, "--mode", mode])
 

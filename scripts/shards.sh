@@ -40,7 +40,8 @@ run_processes() {
         if [ "$jobs" -eq 1 ]; then
             "$python" -m "$module" "$@" &
         else
-            "$python" -m "$module" "$@" --threads 1 --task "$task/$jobs" &
+            # What is wrong with the flags is the same for all: the first process says it.
+            TOLD_BY_FIRST=${pids:+1} "$python" -m "$module" "$@" --threads 1 --task "$task/$jobs" &
         fi
         pids="$pids $!"
         task=$((task + 1))
@@ -50,7 +51,7 @@ run_processes() {
         # A trapped signal interrupts wait: ask again until the process has really ended.
         while :; do
             status=0
-            wait "$pid" || status=$?
+            wait "$pid" 2> /dev/null || status=$?  # the shell's own word about who was ended says nothing new
             kill -0 "$pid" 2> /dev/null || break
         done
         if [ "$status" -ne 0 ] && [ "$code" -eq 0 ]; then

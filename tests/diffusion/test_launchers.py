@@ -47,6 +47,21 @@ def test_a_launcher_shares_its_sweep_between_jobs(name, tmp_path):
     assert sorted(recorded(python)) == tasks
 
 
+@pytest.mark.parametrize(
+    ("launcher", "words", "told"),
+    [
+        ("diffusion/run_digits.sh", ["quik"], "unknown preset 'quik'"),
+        ("infodiffusion/run_sprites.sh", ["smoke", "--lr", "x"], "--lr"),
+        ("infodiffusion/run_train.sh", ["smoke", "--mode", "sing"], "unknown mode 'sing'"),
+    ],
+)
+def test_what_all_processes_of_a_launcher_refuse_is_said_once(launcher, words, told, tmp_path):
+    done = shell(launcher, *words, cwd=tmp_path, JOBS=3)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_run_digits_for_real_from_another_folder(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     flags = ["--runs-dir", tmp_path / "runs", "--results-dir", tmp_path / "results"]
