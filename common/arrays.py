@@ -14,7 +14,7 @@ from common.errors import UserError
 
 
 def read_array(path: Path, least: int = 2) -> Tensor:
-    """The numbers of a .npy file, (n, ...): float64 and float32 as they are, every other type as float32.
+    """The numbers of a .npy file, (n, ...): float64 and float32 as they are, others as the smaller that holds them all.
 
     Args:
         path: the file; pickles are not read.
@@ -36,8 +36,8 @@ def read_array(path: Path, least: int = 2) -> Tensor:
         raise UserError(f"'{path}' has {len(array)} examples: expected at least {least}, along the first dimension")
     if not np.isfinite(array).all():
         raise UserError(f"'{path}' has values that are not finite: remove them first")
-    if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float32)
+    if array.dtype not in (np.float32, np.float64):  # float32 holds whole numbers up to 2^24
+        array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
     return torch.from_numpy(array)
 
 

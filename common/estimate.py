@@ -7,7 +7,7 @@ from torch import Tensor
 
 from common.errors import RunFailedError, UserError
 
-BIASES = ("unbiased", "upper", "lower")
+BIASES = ("unbiased", "upper", "lower", "either")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Estimate:
         value: the estimate, in `unit`.
         se_data: standard error over data and noise, in `unit`.
         se_quadrature: error of a numerical integral, in `unit`.
-        bias: "unbiased", or in expectation an "upper" or a "lower" bound of the estimand.
+        bias: "unbiased"; in expectation an "upper" or a "lower" bound of the estimand; or of "either" sign.
         estimand: what is estimated, in words (a density or a probability mass, of what).
         unit: "nats" unless said otherwise.
         n: number of examples.

@@ -130,7 +130,7 @@ def mmd2_of(gram: Gram, x: Tensor, y: Tensor, biased: bool = False) -> Estimate:
     _check(x, y)
     x, y = x.cpu().double(), y.cpu().double()
     n, m = len(x), len(y)
-    xx, yy, xy = _sums(gram, x, x), _sums(gram, y, y), _sums(gram, x, y)
+    xx, yy, xy = _sums(gram, x), _sums(gram, y), _sums(gram, x, y)
     rows_x, rows_y = xx.rows / (n - 1), yy.rows / (m - 1)
     cross_x, cross_y = xy.rows / m, xy.columns / n
     mean = cross_x.mean()
@@ -145,7 +145,10 @@ def mmd2_of(gram: Gram, x: Tensor, y: Tensor, biased: bool = False) -> Estimate:
     # The spread of the linear parts over n points holds a share of the degenerate parts too: it is taken out once.
     overlap = 4 * (rest_x / (n - 1) + between / m) / n + 4 * (rest_y / (m - 1) + between / n) / m
     variance = (linear - overlap).clamp(min=0) + within + 4 * between / (n * m)
-    return Estimate(float(value), float(variance.sqrt()), estimand="MMD^2", unit="kernel units", n=n, d=x.shape[1])
+    return Estimate(
+        float(value), float(variance.sqrt()), bias="upper" if biased else "unbiased", estimand="MMD^2",
+        unit="kernel units", n=n, d=x.shape[1],
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -161,12 +164,14 @@ class _Sums:
     trace: Tensor
 
 
-def _sums(gram: Gram, x: Tensor, y: Tensor) -> _Sums:
+def _sums(gram: Gram, x: Tensor, other: Tensor | None = None) -> _Sums:
+    """Sums of a sample's kernel matrix with another one, or with itself."""
+    y = x if other is None else other
     rows, columns = [], torch.zeros(len(y), dtype=x.dtype)
     squares, trace = torch.zeros((), dtype=x.dtype), torch.zeros((), dtype=x.dtype)
     for start in range(0, len(x), BLOCK):
         k = gram(x[start : start + BLOCK], y)
-        if x is y:
+        if other is None:
             trace += k.diagonal(start).sum()
             k.diagonal(start).zero_()
         rows.append(k.sum(1))

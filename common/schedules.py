@@ -243,6 +243,16 @@ class DDPM:
         return self.log_abar.exp()
 
     @cached_property
+    def alpha(self) -> Tensor:
+        """Signal amplitude of every step, sqrt(abar), (N,) float64."""
+        return torch.exp(self.log_abar / 2)
+
+    @cached_property
+    def sigma(self) -> Tensor:
+        """Noise standard deviation of every step, sqrt(1 - abar), (N,) float64, exact where abar is near 1."""
+        return torch.sqrt(-torch.expm1(self.log_abar))
+
+    @cached_property
     def logsnr(self) -> Tensor:
         """Log-SNR of every step, logit(abar), (N,) float64, decreasing."""
         return self.log_abar - torch.log(-torch.expm1(self.log_abar))

@@ -18,7 +18,7 @@ def build(config: InfoConfig) -> nn.Module:
     size = config.unet()
     if config.model == "vae":
         return VAE(size, config.sampled, config.patch, config.seed)
-    output = Output(config.parametrization, schedule_of(config).abar)
+    output = Output(config.parametrization, schedule_of(config))
     if config.model == "vanilla":
         return Vanilla(size, config.patch, config.seed, output)
     return Diff(size, config.sampled, config.patch, config.seed, output)

@@ -10,7 +10,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from common.networks.initialise import initialise_
 from common.networks.latent_mlp import LatentMLP
 from common.networks.unet import UNet, UNetConfig
-from common.schedules import expand
+from common.schedules import DDPM, expand
 from common.seeds import derive
 
 
@@ -42,26 +42,28 @@ class Output(nn.Module):
 
     Args:
         parametrization: noise (published) or velocity.
-        abar: abar of each step (T,).
+        schedule: the steps' noise.
     """
 
-    abar: Tensor
+    alpha: Tensor
+    sigma: Tensor
 
-    def __init__(self, parametrization: str, abar: Tensor):
+    def __init__(self, parametrization: str, schedule: DDPM):
         super().__init__()
         self.parametrization = parametrization
-        self.register_buffer("abar", abar.float(), persistent=False)
+        self.register_buffer("alpha", schedule.alpha.float(), persistent=False)
+        self.register_buffer("sigma", schedule.sigma.float(), persistent=False)
 
     def eps_hat(self, output: Tensor, x_t: Tensor, step: Tensor) -> Tensor:
         """eps_hat (n, c, h, w) for outputs of that shape at x_t and steps (n,)."""
         if self.parametrization == "noise":
             return output
-        abar = self.abar[step]
-        return expand((1 - abar).sqrt(), x_t) * x_t + expand(abar.sqrt(), x_t) * output
+        return expand(self.sigma[step], x_t) * x_t + expand(self.alpha[step], x_t) * output
 
     def weight(self, step: Tensor) -> Tensor:
         """(squared error of the output) / (squared error of eps_hat) at steps (n,): 1, or 1 / abar."""
-        return torch.ones_like(self.abar[step]) if self.parametrization == "noise" else 1 / self.abar[step]
+        alpha = self.alpha[step]
+        return torch.ones_like(alpha) if self.parametrization == "noise" else 1 / alpha.square()
 
 
 @dataclass(frozen=True)

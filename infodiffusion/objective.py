@@ -111,8 +111,8 @@ def losses(
         errors = (model(used) - x).square().flatten(1).mean(1)
     else:
         assert isinstance(model, (Diff, Vanilla))
-        abar = schedule.abar.to(x)[step]
-        x_t = expand(abar.sqrt(), x) * x + expand((1 - abar).sqrt(), x) * eps
+        alpha, sigma = (expand(part.to(x)[step], x) for part in (schedule.alpha, schedule.sigma))
+        x_t = alpha * x + sigma * eps
         eps_hat = model(x_t, step, used) if isinstance(model, Diff) else model(x_t, step)
         errors = (eps - eps_hat).square().flatten(1).mean(1)
         weight = model.output.weight(step)

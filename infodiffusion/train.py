@@ -132,8 +132,8 @@ class LatentObjective:
     def _errors(self, a: Tensor, source: torch.Generator) -> Tensor:
         step = torch.randint(self.config.T, (len(a),), generator=source).to(a.device)
         eps = torch.randn(a.shape, generator=source).to(a)
-        abar = self.schedule.abar.to(a)[step]
-        a_t = expand(abar.sqrt(), a) * a + expand((1 - abar).sqrt(), a) * eps
+        alpha, sigma = (expand(part.to(a)[step], a) for part in (self.schedule.alpha, self.schedule.sigma))
+        a_t = alpha * a + sigma * eps
         return (eps - self.latent(a_t, step)).square().mean(1)
 
 

@@ -102,7 +102,7 @@ def mutual_information(x: np.ndarray, y: np.ndarray, settings: Settings | None =
 
 
 def arrange(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-    """Which side is noised: (noised, given, "x" or "y"). The rule is symmetric, as I(x; y) = I(y; x) is.
+    """Which side is noised: (noised, given, "x" or "y"); the same side in either order, but for ties, where it is x.
 
     A label before numbers, then the side with fewer coordinates that vary, then the one whose Gaussianised coordinates
     have the fourth moments nearest to a Gaussian's (its unconditional denoiser is nearest to linear).
@@ -205,7 +205,9 @@ def _summary(found: Measured, d: int) -> Estimate:
     means = values.mean(1)
     spread = math.sqrt(max(0.0, float((means[0] - means[1]) ** 2) / 4 - se**2))
     training = math.hypot(spread, max(found.fit_gap, 0.0))
-    return Estimate(float(means.mean()), se, training, estimand="I(x; y)", n=n, d=d, evaluations=found.evaluations)
+    return Estimate(
+        float(means.mean()), se, training, bias="either", estimand="I(x; y)", n=n, d=d, evaluations=found.evaluations
+    )
 
 
 def _examples(name: str, array: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from common.errors import UserError
-from infodiffusion.metrics.measured import Array, as_codes
+from infodiffusion.metrics.measured import Array, as_codes, as_numpy
 
 
 def auroc_matrix(codes: Array, attributes: Array) -> np.ndarray:
@@ -40,7 +40,7 @@ def as_attributes(attributes: Array, n: int) -> np.ndarray:
     Raises:
         UserError: another number of examples, or values other than 0 and 1.
     """
-    array = np.asarray(attributes)
+    array = as_numpy(attributes)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or len(array) != n:
@@ -52,7 +52,7 @@ def as_attributes(attributes: Array, n: int) -> np.ndarray:
 
 def binarise(factors: Array) -> np.ndarray:
     """Attributes (n, f): 1 where a factor is above its median (or, where none is, at its largest value)."""
-    array = np.asarray(factors)
+    array = as_numpy(factors)
     array = array[:, None] if array.ndim == 1 else array
     above = array > np.median(array, axis=0)
     return np.where(above.any(0), above, array == array.max(0)).astype(np.int64)

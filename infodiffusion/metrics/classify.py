@@ -36,17 +36,19 @@ def latent_classification(
     Args:
         codes: (n, d).
         factors: (n, f) classes or (n,) labels, each a classifier of its own; constant ones are left out.
-        folds: of the cross-validation; the test folds are disjoint, so se = sd / sqrt(folds).
+        folds: of the cross-validation; for the standard error see `over_test_folds`.
         seed: of the folds.
         most: examples used, the first ones.
 
     Raises:
-        UserError: fewer than 2 folds, shapes that do not fit, a class that a training fold has not seen.
+        UserError: fewer than 2 folds, shapes that do not fit, a training or test fold of one class. Where there are
+            more, a class that a training fold has not seen counts as wrong, and has no AUROC there.
     """
     if folds < 2:
         raise UserError(f"folds = {folds}: latent classification needs at least 2")
-    codes = as_codes(codes)[:most]
-    factors = varying(as_factors(factors[:most], len(codes)))
+    codes = as_codes(codes)
+    factors = varying(as_factors(factors, len(codes))[:most])
+    codes = codes[:most]
     scores = np.array(
         [
             [_one(codes[train], y[train], codes[test], y[test]) for y in factors.T]

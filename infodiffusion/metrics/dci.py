@@ -81,13 +81,16 @@ def dci(codes: Array, factors: Array, variant: str = "forest", seed: int = 0, fo
         jobs: processes that work side by side on folds and factors; 0: one a core.
 
     Raises:
-        UserError: an unknown variant, shapes that do not fit.
+        UserError: an unknown variant, shapes that do not fit, a factor that is constant in a training fold (it would
+            have no importances, and every code would seem to belong to the others).
     """
     choose("variant of DCI", variant, list(VARIANTS))
     codes = as_codes(codes)
     factors = varying(as_factors(factors, len(codes)))
     n, f = factors.shape
     splits = folds_of(n, folds, seed)
+    if any(np.ptp(factors[train], axis=0).min() == 0 for train, _ in splits):
+        raise UserError("a training fold has one class of a factor only: give more examples, or leave out the factor")
     tasks = [(fold, factor) for fold in range(len(splits)) for factor in range(f)]
     seeds = [derive(seed, "dci", *task) % 2**32 for task in tasks]
     fitted = _side_by_side(

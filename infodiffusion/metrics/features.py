@@ -119,7 +119,7 @@ def load_moments(path: Path, extractor: str = NONE, resize: str = NONE) -> Momen
     """Read STATS.npz; one of another tool (mu and sigma alone) is taken to be of `extractor` and `resize`.
 
     Raises:
-        UserError: no such file, or not one of moments.
+        UserError: no such file, or not one of moments: a mean and a covariance (symmetric, no negative eigenvalue).
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -131,8 +131,8 @@ def load_moments(path: Path, extractor: str = NONE, resize: str = NONE) -> Momen
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"'{path}' is not a readable .npz file ({error}): make it again") from None
     mean, cov = (torch.as_tensor(np.asarray(found.get(name, 0.0)), dtype=torch.float64) for name in ("mu", "sigma"))
-    if mean.ndim != 1 or cov.shape != (len(mean), len(mean)) or not bool(torch.isfinite(cov).all()):
-        raise UserError(f"'{path}' does not hold mu (d,) and sigma (d, d): make it again")
+    if mean.ndim != 1 or cov.shape != (len(mean), len(mean)) or not _is_covariance(cov) or not mean.isfinite().all():
+        raise UserError(f"'{path}' does not hold a mean mu (d,) and a covariance sigma (d, d): make it again")
     return Moments(
         mean,
         cov,
@@ -141,6 +141,15 @@ def load_moments(path: Path, extractor: str = NONE, resize: str = NONE) -> Momen
         str(found.get("resize", resize)),
         str(found.get("reference", path.stem)),
     )
+
+
+def _is_covariance(cov: Tensor) -> bool:
+    """Finite, symmetric and without negative eigenvalues, up to the rounding of float32."""
+    if not cov.numel() or not bool(cov.isfinite().all()):
+        return False
+    values = torch.linalg.eigvalsh((cov + cov.T) / 2)
+    largest = float(values.abs().max())
+    return float((cov - cov.T).abs().max()) <= 1e-5 * largest and float(values[0]) >= -1e-5 * largest
 
 
 def described(features: Features | Moments, reference: str, n: int) -> str:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from common.errors import UserError
 from common.mi import Settings, mutual_information
-from infodiffusion.metrics.measured import Array, Measured, as_codes
+from infodiffusion.metrics.measured import Array, Measured, as_codes, as_numpy
 
 
 def information(codes: Array, inputs: Array, seed: int = 0, steps: int = 0, minutes: float = 0.0) -> Measured:
@@ -20,10 +21,13 @@ def information(codes: Array, inputs: Array, seed: int = 0, steps: int = 0, minu
         minutes: wall time aimed at, instead of `steps`.
 
     Raises:
-        UserError: steps and minutes are both given, or the arrays cannot be used.
+        UserError: steps and minutes are both given, or the arrays cannot be used (other lengths, say).
     """
     codes = as_codes(codes)
-    flat = np.asarray(inputs).reshape(len(codes), -1)
+    flat = as_numpy(inputs)
+    if len(flat) != len(codes):
+        raise UserError(f"{len(codes)} codes and {len(flat)} inputs: they must be pairs")
+    flat = flat.reshape(len(flat), -1)
     settings = Settings(steps=steps if steps or minutes else Settings().steps, minutes=minutes, seed=seed)
     settings.check()
     settings.check_one_length()

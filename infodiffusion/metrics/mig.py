@@ -26,7 +26,8 @@ def mig(codes: Array, factors: Array, bins: int = 20) -> Measured:
         bins: number of bins.
 
     Returns:
-        The gap on all examples, in [0, 1]; the standard error is a jackknife's over 10 groups of examples.
+        The gap on all examples, in [0, 1]; the standard error is a jackknife's over 10 groups of examples. Where two
+        codes tell a factor equally, or none does, the gap has a kink and the error is up to twice the spread.
 
     Raises:
         UserError: a single code, fewer than 2 bins, shapes that do not fit.

@@ -24,7 +24,7 @@ STANDARDISED = 2_048
 
 
 class SmallNetwork(nn.Module):
-    """Three convolutions of stride 2, mean over pixels, and 64 features below one classifier a factor.
+    """Three convolutions of stride 2, means over a 4 x 4 grid, and 64 features below one classifier a factor.
 
     Its distances order samples of one data set; they are no Inception distances, and networks of another name or seed
     have another scale.

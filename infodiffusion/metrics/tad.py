@@ -6,7 +6,7 @@ import numpy as np
 
 from common.errors import UserError
 from infodiffusion.metrics.auroc import as_attributes, auroc_matrix
-from infodiffusion.metrics.measured import Array, Measured, as_codes, folds_of, over_training_folds
+from infodiffusion.metrics.measured import Array, Measured, as_codes, folds_of, over_training_folds, spread_over_folds
 
 MOST = 10_000
 """Examples of the published protocol, the first ones."""
@@ -52,17 +52,20 @@ def tad(
         attributes: (n, k), 0 or 1.
         seed: of the folds.
         least, most_shared: limits of what is kept.
-        folds: number of folds; the spread over them is `sd`, a jackknife over them `se`.
+        folds: number of folds; the spread over them is `sd`, a jackknife over them `se` of TAD. That error holds where
+            attributes stay kept or not kept: close to the limits TAD jumps, and the count has only its spread.
         most: examples used.
 
     Raises:
-        UserError: a single code, shapes that do not fit, attributes that are not 0 or 1.
+        UserError: a single code, shapes that do not fit, attributes that are not 0 or 1 or are all constant.
     """
     codes = as_codes(codes)
     if codes.shape[1] < 2:
         raise UserError("TAD needs at least 2 code dimensions: it sets the best beside the second best")
     attributes = as_attributes(attributes, len(codes))[:most]
     codes = codes[:most]
+    if not (attributes.any(0) & ~attributes.all(0)).any():
+        raise UserError("every attribute is constant: TAD needs attributes that vary")
     gaps, counts = [], []
     for train, _ in folds_of(len(codes), folds, seed):
         gap, _, kept = _kept(codes[train], attributes[train], least, most_shared)
@@ -70,7 +73,7 @@ def tad(
         counts.append(float(len(kept)))
     gap, best, kept = _kept(codes, attributes, least, most_shared)
     n = len(codes)
-    captured = over_training_folds("tad_attributes", counts, n)
+    captured = spread_over_folds("tad_attributes", counts, n)
     return TAD(over_training_folds("tad", gaps, n), captured, kept, best, gap)
 
 

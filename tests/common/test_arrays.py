@@ -9,7 +9,8 @@ from common.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("dtype", "expected"), [("uint8", torch.float32), ("float32", torch.float32), ("float64", torch.float64)]
+    ("dtype", "expected"),
+    [("uint8", torch.float32), ("float32", torch.float32), ("float64", torch.float64), ("int64", torch.float64)],
 )
 def test_numbers_are_read_with_their_shape(tmp_path, dtype, expected):
     np.save(tmp_path / "x.npy", np.arange(24).reshape(4, 3, 2).astype(dtype))
@@ -17,6 +18,11 @@ def test_numbers_are_read_with_their_shape(tmp_path, dtype, expected):
     assert found.dtype == expected
     assert torch.equal(found.long().flatten(), torch.arange(24))
     assert found.shape == (4, 3, 2)
+
+
+def test_large_whole_numbers_stay_different(tmp_path):
+    np.save(tmp_path / "x.npy", 2**30 + np.arange(50))
+    assert len(read_array(tmp_path / "x.npy").unique()) == 50
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,15 @@ def test_blocks_give_what_whole_matrices_give(monkeypatch):
         assert (found.value, found.se) == pytest.approx(whole_matrices(x, y, gram), rel=1e-9)
 
 
+def test_a_sample_against_itself_is_a_sample_against_its_copy():
+    x = shifted_pair(5, 0.8)[0].double()
+    for biased in (True, False):
+        own, copied = mmd.mmd2(x, x, biased=biased), mmd.mmd2(x, x.clone(), biased=biased)
+        assert own == copied
+        assert own.bias == ("upper" if biased else "unbiased")
+    assert mmd.mmd2(x, x, biased=True).value == pytest.approx(0, abs=1e-12)
+
+
 def test_the_polynomial_kernel_is_that_of_kid():
     x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]])
     assert float(polynomial_gram(2)(x, y)) == pytest.approx((1 / 2 + 1) ** 3)

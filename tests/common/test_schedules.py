@@ -105,6 +105,9 @@ def test_ddpm_arrays_against_plain_products():
         torch.testing.assert_close(ddpm.abar, torch.cumprod(1 - ddpm.betas, 0), rtol=1e-12, atol=0)
         steps = torch.arange(ddpm.steps, dtype=DOUBLE)
         torch.testing.assert_close(ddpm.t_to_logsnr(steps), torch.logit(ddpm.abar), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(ddpm.alpha**2 + ddpm.sigma**2, torch.ones(ddpm.steps, dtype=DOUBLE))
+        torch.testing.assert_close(ddpm.alpha**2, ddpm.abar)
+    assert float(DDPM.linear(10, 1e-12, 0.1).sigma[0]) == pytest.approx(1e-6, rel=1e-9)
     linear = DDPM.linear()
     assert (float(linear.betas[0]), float(linear.betas[-1])) == (1e-4, 0.02)
     assert float(DDPM.cosine().betas.max()) == 0.999
