@@ -102,7 +102,8 @@ def mutual_information_batch(
             f"x {tuple(x.shape)}, alpha {tuple(alpha.shape)}, sigma {tuple(sigma.shape)}, {len(seeds)} seeds, "
             f"{draws} draws: expected (k, n, d) with n >= 2, (k,), (k,), k seeds and at least one draw"
         )
-    x, alpha, sigma = (_to_double(v) for v in (x, alpha, sigma))
+    x = _to_double(x)
+    alpha, sigma = alpha.to(x), sigma.to(x)
     x = x - x.mean(1, keepdim=True)
     eps = torch.stack(
         [torch.randn(draws, n, d, generator=generator(s, "mi", stream), dtype=torch.float64) for s in seeds]

@@ -15,7 +15,7 @@ from diffusion.bound import Bound, ScoreNorm, published_loss, spread_noise, term
 
 @dataclass(frozen=True)
 class TermsInT:
-    """The terms of the published bound of k networks at their T, each (k,) float64; errors where they are known."""
+    """The terms of the published bound of k networks at their T, each (k,) float64 on the CPU; errors where known."""
 
     term1: Tensor
     term1_se: Tensor
@@ -85,7 +85,7 @@ class BoundInT:
         return norm.published.double()
 
     def norm_near(self, score: Score, T: Tensor, T_max: float, step: float = 0.1) -> NormInT:
-        """L at T and its slope d log L / d log T, from the norms at T e^-step and at T e^step (T_max at most)."""
+        """L at T (k,), on the CPU, and its slope d log L / d log T, from T e^-step and T e^step (T_max at most)."""
         low, high = T * math.exp(-step), (T * math.exp(step)).clamp(max=T_max)
         at_low, at_high = self.norm(score, low).log(), self.norm(score, high).log()
         slope = (at_high - at_low) / (high / low).log()
@@ -100,7 +100,7 @@ class BoundInT:
 
         Args:
             score: s(x, t), x (k, b, d), t (k, b).
-            T: diffusion times (k,) float64.
+            T: diffusion times (k,) float64, on the CPU.
             norm: L.
             stream: name of the noise.
             draws: noise draws per training point in T1.
@@ -117,8 +117,8 @@ class BoundInT:
         stacked = torch.stack(losses)
         spread = stacked.detach().std(0) if replicates > 1 else torch.zeros_like(stacked[0]).detach()
         return TermsInT(
-            term1=-information,
-            term1_se=se.detach(),
+            term1=-information.cpu(),
+            term1_se=se.detach().cpu(),
             term2=term2(self.data, level.alpha),
             term3=norm * term3_per_norm(T, self.m, self.steps, self.schedule),
             score_norm=norm.detach(),

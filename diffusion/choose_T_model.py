@@ -34,13 +34,13 @@ class SharedNetworks(nn.Module):
 
     @property
     def T(self) -> Tensor:
-        """The diffusion times (k,) float64, in (0, T_max)."""
-        return self.T_max * torch.sigmoid(self.u.double())
+        """The diffusion times (k,) float64, in (0, T_max), on the CPU, where the terms of the bound are added up."""
+        return self.T_max * torch.sigmoid(self.u.cpu().double())
 
     @property
     def norm(self) -> NormInT:
         """The score norm near T as last measured."""
-        return NormInT(self.log_T, self.log_norm, self.slope)
+        return NormInT(self.log_T.cpu(), self.log_norm.cpu(), self.slope.cpu())
 
     def remember(self, norm: NormInT) -> None:
         """Keep a measurement of the score norm."""

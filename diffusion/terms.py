@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from common.arrays import read_array
 from common.config import parse_options
 from common.data import NAMES, load
 from common.empirical import mutual_information
@@ -104,7 +104,8 @@ def _report(config: TermsConfig) -> None:
 
 def _examples(config: TermsConfig) -> Tensor:
     if config.data.endswith(".npy"):
-        return _read_array(Path(config.data))
+        array = read_array(Path(config.data))
+        return array.reshape(len(array), -1)
     if config.data in TOYS:
         return make(config.data).sample(config.n, generator(config.seed, "train", config.n))
     if not config.data:
@@ -115,25 +116,6 @@ def _examples(config: TermsConfig) -> Tensor:
     images = load(config.data, "train", data_dir=config.data_dir)
     u = dequantization_noise(tuple(images.images.shape), config.seed)
     return LogitTransform(images.levels).forward(dequantize(images.images, u, images.levels))[0]
-
-
-def _read_array(path: Path) -> Tensor:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"there is no file '{path}': give the path of a .npy file, examples first") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"'{path}' is not a readable .npy file of numbers ({error}): save it with numpy.save") from None
-    if array.ndim < 1 or len(array) < 2 or array.dtype.kind not in "fiub" or array.size == 0:
-        raise UserError(
-            f"'{path}' has shape {array.shape} and type {array.dtype}: expected numbers (examples, ...), two examples "
-            "at least"
-        )
-    if not np.isfinite(array).all():
-        raise UserError(f"'{path}' has values that are not finite: remove them first")
-    if array.dtype.itemsize < 4 or array.dtype.kind != "f":
-        array = array.astype(np.float32)
-    return torch.from_numpy(array).reshape(len(array), -1)
 
 
 def _plain(config: TermsConfig) -> dict[str, Any]:

@@ -5,13 +5,16 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import common.training as training_module
 from common.config import run_id
 from common.errors import UserError
 from common.results import read
 from common.runs import Run
+from common.schedules import VP
 from diffusion import choose_T, choose_T_model, toy
+from diffusion.bound_in_T import BoundInT
 from diffusion.choose_T import choose, cost, last, measured_terms, run_choice
 from diffusion.choose_T_config import SWEEPS, ChooseTConfig
 from diffusion.choose_T_model import SharedNetworks, SharedObjective
@@ -160,3 +163,14 @@ def test_presets():
 def test_settings_that_cannot_run_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         dataclasses.replace(SMALL, **changes).check()
+
+
+def test_the_bound_of_networks_on_a_gpu_is_added_up_on_the_cpu():
+    """No GPU is needed: fake tensors have a device and no numbers, and tensors of two devices do not meet."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        data = torch.empty(2, 6, 2, device="cuda")
+        bound = BoundInT(data, [0, 1], VP(), R=1.0, steps=4, paths=3)
+        T = torch.ones(2, dtype=torch.float64)
+        norm = bound.norm_near(lambda x, t: -x, T, 1.0)
+        found = bound.terms(lambda x, t: -x, T, norm.at(T), "fake", draws=2, points=6, replicates=2)
+        assert found.nats.device == torch.device("cpu")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
 from common.schedules import VP
 from common.seeds import generator
 from diffusion import terms
@@ -56,14 +55,24 @@ def test_registered_names(capsys, monkeypatch):
     ("content", "said"),
     [(b"not an array", "readable"), (np.array([[1.0, np.nan], [0, 0]]), "finite"), (np.array(["a", "b"]), "numbers")],
 )
-def test_bad_files_are_one_sentence(tmp_path, content, said):
+def test_bad_files_are_one_sentence(tmp_path, content, said, capsys, monkeypatch):
     path = tmp_path / "x.npy"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         np.save(path, content)
-    with pytest.raises(UserError, match=said):
-        terms._read_array(path)
+    with pytest.raises(SystemExit) as stop:
+        run(["--data", str(path)], capsys, monkeypatch)
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_whole_numbers_of_any_size_are_told_apart(tmp_path, capsys, monkeypatch):
+    found = []
+    for offset in (0, 200_000_000):
+        np.save(tmp_path / "x.npy", offset + np.arange(200)[:, None] % 5)
+        found.append(json.loads(run(["--data", str(tmp_path / "x.npy"), "--T", "0.01", "--json"], capsys, monkeypatch)))
+    assert found[1]["mi_nats"]["value"] == pytest.approx(found[0]["mi_nats"]["value"], rel=1e-6)
 
 
 @pytest.mark.parametrize(
