@@ -78,7 +78,9 @@ class ScoreClusters:
 
     dataset: str = schema.setting("data set")
     model: str = schema.setting("U-Net and its parametrization")
-    seed: int = schema.setting("seed of k-means, the subset, initial weights, noise and evaluation")
+    seed: int = schema.setting(
+        "seed of the subset, initial weights, noise and evaluation; k-means has a fixed seed of its own"
+    )
     pair: str = schema.setting("farthest or nearest pair of k-means clusters")
     clusters: str = schema.setting("numbers of the two clusters")
     schedule: str = schema.setting("vp, or ve: the replication's schedule and loss")
