@@ -105,7 +105,7 @@ def mi(results: Path, dataset: str) -> Figure:
     grid = fig.subplots(2, len(shown), squeeze=False, sharex="col")
     for (top, bottom), lr in zip(grid.T, shown, strict=True):
         own = scores[scores["lr"] == lr]
-        for q, look in zip((0.95, 0.999), style.LOOKS[:2], strict=True):
+        for q, look in zip((0.95, parts.HIGHEST), style.LOOKS[:2], strict=True):
             draw_quantile(top, parts.quantiles(own, q), look, f"quantile {q:g}")
         top.set(xlabel="epoch", ylabel="memorization score (nats)", title=f"learning rate {lr:g}")
         top.legend()
@@ -118,8 +118,8 @@ def mi(results: Path, dataset: str) -> Figure:
         bottom.set(xlabel="epoch", ylabel="√MI (√nats)", ylim=(0, None))
         if len(mine):
             bottom.legend()
-    note = "band: 95% bootstrap band over images"
-    style.title(fig, f"Memorization and mutual information: {dataset}, {parts.describe(scores)}", [note], source)
+    title = f"Memorization and mutual information: {dataset}, {parts.describe(scores)}"
+    style.title(fig, title, [parts.band_note(scores)], source)
     return fig
 
 
@@ -127,6 +127,8 @@ def draw_quantile(axes: Axes, found: pd.DataFrame, look: style.Look, label: str)
     """A quantile against epochs with its band."""
     axes.plot(found["x"], found["mean"], color=look.color, linestyle=look.line, marker=look.marker, label=label)
     axes.fill_between(found["x"], found["low"], found["high"], color=look.color, alpha=0.18, linewidth=0)
+    above = found[found["open"]]
+    axes.plot(above["x"], above["high"], color=look.color, marker=r"$\uparrow$", linestyle="none", markersize=6)
 
 
 def _panels(shown: list[float]) -> tuple[Figure, list[Axes]]:

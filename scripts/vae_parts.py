@@ -18,6 +18,8 @@ DIFFUSION = "i-mmse"
 """How the estimator of a diffusion model's rows begins."""
 LEAST = 200
 """Images below which a grid is a smoke run, of which no figure is drawn."""
+HIGHEST = 0.999
+"""The highest quantile that is drawn."""
 HIGH = 0.95
 """Images whose score is above this quantile are called highly memorized, as published."""
 ESTIMATORS = {
@@ -91,12 +93,25 @@ def last(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def quantiles(frame: pd.DataFrame, q: float) -> pd.DataFrame:
-    """The q-quantile of the scores at each epoch: columns x, mean, low, high (95% bootstrap band over images)."""
+    """The q-quantile of the scores at each epoch: columns x, mean, low, high (95% band over images), open.
+
+    `open` says that the images are too few to bound it from above: `high` is then the largest score.
+    """
     records = []
     for epoch, group in frame.groupby("epoch"):
         found = quantile(group["score"].to_numpy(float), q)
-        records.append({"x": epoch, "mean": found.value, "low": found.low, "high": found.high})
+        records.append(
+            {"x": epoch, "mean": found.value, "low": found.low, "high": found.high, "open": found.open_above}
+        )
     return pd.DataFrame(records)
+
+
+def band_note(frame: pd.DataFrame) -> str:
+    """What the bands of `quantiles` are, for a title; `frame`: the scores that are drawn."""
+    note = "band: 95% over images"
+    smallest = int(frame.groupby(["lr", "epoch"]).size().min())
+    limited = quantile(np.zeros(smallest), HIGHEST).open_above
+    return f"{note}; arrows: {smallest:,} images do not bound quantile {HIGHEST:g} from above" if limited else note
 
 
 def high(frame: pd.DataFrame) -> np.ndarray:

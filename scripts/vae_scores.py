@@ -26,12 +26,12 @@ def quantiles(results: Path, dataset: str) -> Figure:
     scores, source = parts.grid_rows(results, dataset)
     fig = style.figure(style.PAGE, 2.9)
     panels = fig.subplots(1, 3)
-    for axes, q in zip(panels, (0.5, 0.95, 0.999), strict=True):
+    for axes, q in zip(panels, (0.5, 0.95, parts.HIGHEST), strict=True):
         for lr, look in zip(parts.rates(scores), style.LOOKS, strict=False):
             draw_quantile(axes, parts.quantiles(scores[scores["lr"] == lr], q), look, f"learning rate {lr:g}")
         axes.set(xlabel="epoch", ylabel="memorization score (nats)", title=f"quantile {q:g}")
     style.legend_below(fig, list(panels), 4)
-    note = "band: 95% bootstrap band over images"
+    note = parts.band_note(scores)
     style.title(fig, f"Quantiles of the scores: {dataset}, {parts.describe(scores)}", [note], source)
     return fig
 

@@ -55,11 +55,15 @@ def scores(results: Path, dataset: str) -> Sheet:
         }
         for q in (0.5, 0.95, 0.999):
             band = quantile(found, q)
-            cells[f"quantile {q:g} (nats)"] = f"{band.value:.2f} [{band.low:.2f}, {band.high:.2f}]"
+            high = "open" if band.open_above else f"{band.high:.2f}"
+            cells[f"quantile {q:g} (nats)"] = f"{band.value:.2f} [{band.low:.2f}, {high}]"
         lines.append(cells)
     if not lines:
         raise select.NoRowsError(f"no scores of {dataset}")
-    note = "mean ± standard error over images; quantiles with 95% bootstrap bands over images"
+    note = (
+        "mean ± standard error over images, the networks as they are (the run says the error over networks too); "
+        "quantiles with 95% bands over images, open where the images are too few to bound one"
+    )
     return Sheet(f"Memorization scores: {dataset}", _note(note, source), pd.DataFrame(lines))
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from common.data import load
-from common.estimate import mean_and_se
 from common.results import write, write_arrays
 from common.results.tables.vae import Bounds, Duplicates, Memorization, Neighbours
 from common.runs import Run
@@ -15,10 +14,11 @@ from common.sweep import Cost, Experiment
 from vae.config import kind
 from vae.cv import SWEEPS
 from vae.duplicates import Pairs, near_duplicates
-from vae.grids import GridConfig, as_grid, folds_of, last_networks, networks, whole
+from vae.grids import GridConfig, as_grid, folds_of, last_networks, networks, never_seen, whole
 from vae.held_out import write_held_out_bounds
 from vae.images import Inputs, load_inputs
 from vae.neighbours import half_resolution, neighbour_distances, sample_means
+from vae.score_errors import shared_se
 from vae.score_rows import ScoreRows
 from vae.scores import ScoreSums
 
@@ -66,11 +66,13 @@ def analyse(preset: str, grid: GridConfig) -> None:
         arrays = pictures(rows, pixels, pairs) | {"levels": np.array(images.levels), "within": np.array(grid.within)}
         write_arrays(grid.results_dir, "vae", run.id, arrays, provenance)
         path = write(grid.results_dir, Memorization, run.id, rows, provenance)  # last: it marks the grid as done
-    score, se = mean_and_se(torch.tensor(rows.scores.score[-1, rows.places]))
+    found = rows.scores.score[-1, rows.places]
+    se = shared_se(found, never_seen(grid, len(inputs), rows.places))
     near = int((pairs.distance <= grid.within).sum())
     run.say(
-        f"lr {grid.lr:g}, {grid.K} x {grid.L} networks, epoch {grid.epochs}: mean score {score:.2f} +- {se:.2f} nats "
-        f"over {len(rows.places):,} images; {len(rows):,} rows in {path}; {near} pairs of images within {grid.within:g}"
+        f"lr {grid.lr:g}, {grid.K} x {grid.L} networks, epoch {grid.epochs}: mean score {found.mean():.2f} +- {se:.2f} "
+        f"nats over {len(rows.places):,} images; {len(rows):,} rows in {path}; {near} pairs of images within "
+        f"{grid.within:g}"
     )
 
 

@@ -118,6 +118,11 @@ def folds_of(grid: GridConfig, n: int) -> np.ndarray:
     return np.stack([fold_of(n, grid.K, grid.seed, repeat).numpy() for repeat in range(grid.L)])
 
 
+def never_seen(grid: GridConfig, n: int, places: np.ndarray) -> list[np.ndarray]:
+    """For each network of a grid on n training images: which of the images at `places` it never saw, by their rank."""
+    return [np.flatnonzero(folds[places] == fold) for folds in folds_of(grid, n) for fold in range(grid.K)]
+
+
 def last_networks(grid: GridConfig, inputs: Inputs, repeat: int) -> Iterator[tuple[list[int], VAE]]:
     """The networks of one repeat with their last weights, ready to evaluate: folds held out, and their batch.
 

@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from common.data import load
-from common.estimate import mean_and_se
 from common.results import read, write
 from common.results.tables.vae import Bounds, Curves
 from common.runs import Run
 from vae.bounds import bound_row
-from vae.grids import GridConfig
+from vae.grids import GridConfig, never_seen
+from vae.images import load_inputs
+from vae.score_errors import shared_se
 
 
 def write_held_out_bounds(preset: str, grid: GridConfig) -> None:
@@ -35,14 +37,16 @@ def write_held_out_bounds(preset: str, grid: GridConfig) -> None:
                 f"{grid.results_dir}, and their rows cannot be told apart: keep one in a --results-dir of its own"
             )
             return
-    rows = [
-        bound_row(_row(pair, "train"), _row(pair, "test"), *_mean(scores, epoch), "held-out")
-        for epoch, pair in curves.groupby("epoch")
-        if (scores["epoch"] == epoch).any()
-    ]
-    if not rows:
+    shown = [(pair, scores[scores["epoch"] == epoch]) for epoch, pair in curves.groupby("epoch")]
+    if all(found.empty for _, found in shown):
         run.say(f"no bound with the held-out estimator at lr {grid.lr:g}: vae/run_vae.sh has no run at these settings")
         return
+    index = load_inputs(grid, torch.device("cpu"))[0].index.numpy()
+    rows = [
+        bound_row(_row(pair, "train"), _row(pair, "test"), *_mean(grid, index, found), "held-out")
+        for pair, found in shown
+        if len(found)
+    ]
     path = write(grid.results_dir, Bounds, run.id, rows, run.provenance())
     run.say(f"{len(rows)} bounds with the held-out estimator in {path}")
 
@@ -59,5 +63,9 @@ def _row(pair: Any, split: str) -> Curves:
     return Curves(**record)
 
 
-def _mean(scores: Any, epoch: Any) -> tuple[float, float]:
-    return mean_and_se(torch.tensor(scores.loc[scores["epoch"] == epoch, "score"].to_numpy(float)))
+def _mean(grid: GridConfig, index: np.ndarray, rows: Any) -> tuple[float, float]:
+    """Mean score of one epoch's rows, and its error; `index` are the positions of the grid's images in the split."""
+    order = np.argsort(index)
+    places = order[np.searchsorted(index, rows["index"], sorter=order)]
+    found = rows["score"].to_numpy(float)
+    return float(found.mean()), shared_se(found, never_seen(grid, len(index), places))

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from common import atomic
 from common.config import parse_options
 from common.errors import UserError
-from common.estimate import mean_and_se
 from common.results.quantiles import quantile
+from vae.score_errors import shared_se
 from vae.scores import ScoreSums
 
 COLUMNS = ("run", "index", "inside", "logpx")
@@ -61,7 +60,7 @@ def score_file(words: list[str]) -> None:
     left_out = long["index"].nunique() - len(table)
     if left_out:
         sys.stderr.write(f"{left_out} examples that were not both inside and outside have no score\n")
-    record = summary(table)
+    record = summary(table, long)
     if options.json:
         sys.stdout.write(json.dumps({**record, "out": str(out)}) + "\n")
         return
@@ -70,9 +69,8 @@ def score_file(words: list[str]) -> None:
     sys.stdout.write(f"mean score       {mean['value']:.4f}{error} nats, {n:,} examples\n")
     for q in QUANTILES:
         found = record[f"score_quantile_{q:g}_nats"]
-        sys.stdout.write(
-            f"quantile {q:<7g} {found['value']:.4f} nats  (95%: {found['low']:.4f} .. {found['high']:.4f})\n"
-        )
+        low, high = ("open" if found[end] is None else f"{found[end]:.4f}" for end in ("low", "high"))
+        sys.stdout.write(f"quantile {q:<7g} {found['value']:.4f} nats  (95%: {low} .. {high})\n")
 
 
 def read_long(path: Path) -> pd.DataFrame:
@@ -132,18 +130,29 @@ def score_table(long: pd.DataFrame) -> pd.DataFrame:
     return table[(table["runs_in"] > 0) & (table["runs_out"] > 0)].reset_index(drop=True)
 
 
-def summary(table: pd.DataFrame) -> dict[str, Any]:
-    """Number of examples, mean score and quantiles with bootstrap bands over examples, as JSON."""
+def summary(table: pd.DataFrame, long: pd.DataFrame) -> dict[str, Any]:
+    """Number of examples, mean score with its error (`shared_se`), and quantiles, as JSON.
+
+    The quantiles' bands are 95% over examples (`common.results.quantiles`); an end is null where the examples are too
+    few to bound it.
+
+    Args:
+        table: what `score_table` gives.
+        long: the table that it was made of.
+    """
     scores = table["score"].to_numpy(float)
-    record: dict[str, Any] = {"n": len(scores)}
-    if len(scores) > 1:
-        mean, se = mean_and_se(torch.tensor(scores))
-        record["score_nats"] = {"value": mean, "se": se}
-    else:
-        record["score_nats"] = {"value": float(scores[0]), "se": None}
+    places = pd.Series(np.arange(len(table)), index=table["index"])
+    unseen = long[~long["inside"] & long["index"].isin(table["index"])]
+    outside = [places[rows["index"]].to_numpy() for _, rows in unseen.groupby("run")]
+    se = shared_se(scores, outside) if len(scores) > 1 else None
+    record: dict[str, Any] = {"n": len(scores), "score_nats": {"value": float(scores.mean()), "se": se}}
     for q in QUANTILES:
         found = quantile(scores, q)
-        record[f"score_quantile_{q:g}_nats"] = {"value": found.value, "low": found.low, "high": found.high}
+        record[f"score_quantile_{q:g}_nats"] = {
+            "value": found.value,
+            "low": None if found.open_below else found.low,
+            "high": None if found.open_above else found.high,
+        }
     return record
 
 

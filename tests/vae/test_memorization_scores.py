@@ -100,7 +100,8 @@ def test_leave_fold_out_of_a_gaussian_by_file(points, tmp_path, monkeypatch, cap
     assert record["score_nats"]["value"] == pytest.approx(expected.mean())
     found = record["score_quantile_0.95_nats"]
     assert found["value"] == pytest.approx(np.sort(expected)[56])
-    assert found["low"] <= found["value"] <= found["high"]
+    assert found["low"] <= found["value"]
+    assert found["high"] is None  # 60 images do not bound it: all lie below it with chance 0.95^60
 
 
 def test_leave_fold_out_of_a_gaussian_by_grid(tmp_path):
