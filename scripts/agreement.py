@@ -21,13 +21,17 @@ class Matched:
     """The comparisons of one table, and the settings that only one side has.
 
     `tests` has one row for each setting and value column: the settings, column, yours and reference (means over seeds),
-    se, z (difference over se), p, verdict ("same", "tested" or "one seed").
+    se, z (difference over se), p, verdict ("same", "tested" or "one seed"). `missing` has a row where another share of
+    a column's values is empty on one side than on the other: settings, column, empty_yours and empty_reference
+    (shares), and `verdict`: "missing" where one side has no value and the other all of its own, over two seeds at
+    least on both.
     """
 
     settings: list[str]
     tests: pd.DataFrame
     only_yours: pd.DataFrame
     only_reference: pd.DataFrame
+    missing: pd.DataFrame
 
 
 def compare(table: Table, yours: pd.DataFrame, reference: pd.DataFrame) -> Matched:
@@ -56,6 +60,12 @@ def compare(table: Table, yours: pd.DataFrame, reference: pd.DataFrame) -> Match
         pd.concat(tests).sort_index(kind="stable").reset_index(drop=True),
         described.loc[sorted(set(mine) - set(theirs))],
         described.loc[sorted(set(theirs) - set(mine))],
+        pd.concat(
+            [
+                _missing(yours[name].isna(), mine, reference[name].isna(), theirs).assign(column=name).join(described)
+                for name in table.names("value")
+            ]
+        ).reset_index(drop=True),
     )
 
 
@@ -114,6 +124,22 @@ def disagreeing_columns(tests: pd.DataFrame) -> dict[str, float]:
         ordered = np.sort(p.to_numpy(float))
         combined[str(name)] = float((len(ordered) * ordered / np.arange(1, len(ordered) + 1)).min())
     return {name: p for name, p in combined.items() if p < LEVEL / 2 / len(combined)}
+
+
+def _missing(yours: pd.Series, mine: np.ndarray, reference: pd.Series, theirs: np.ndarray) -> pd.DataFrame:
+    """Where the shares of empty values differ, by setting (see `Matched`)."""
+    shares = [empty.groupby(labels).agg(["mean", "count"]) for empty, labels in ((yours, mine), (reference, theirs))]
+    both = shares[0].add_suffix("_a").join(shares[1].add_suffix("_b"), how="inner")
+    found = both[both["mean_a"] != both["mean_b"]]
+    whole = (found["mean_a"] - found["mean_b"]).abs() == 1
+    certain = whole & (found["count_a"] > 1) & (found["count_b"] > 1)
+    return pd.DataFrame(
+        {
+            "empty_yours": found["mean_a"],
+            "empty_reference": found["mean_b"],
+            "verdict": np.where(certain, "missing", "some missing"),
+        }
+    )
 
 
 def _moments(frame: pd.DataFrame, labels: np.ndarray, name: str, error: str | None) -> pd.DataFrame:

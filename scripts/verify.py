@@ -62,6 +62,14 @@ def summary(name: str, matched: Matched, bad: int) -> str:
     ]
     if count.get("one seed", 0):
         lines.append(f"  {count['one seed']} differ but are not comparable: one seed on both sides; run more seeds")
+    for row in matched.missing.head(SHOWN).itertuples():
+        where = describe(pd.Series(row._asdict()), matched.settings)
+        lines.append(
+            f"  {row.column} is empty in {row.empty_yours:.0%} of your rows and {row.empty_reference:.0%} of the "
+            f"reference's: {where}"
+        )
+    if len(matched.missing) > SHOWN:
+        lines.append(f"    and {len(matched.missing) - SHOWN} more")
     if len(matched.only_yours):
         lines.append(f"  {len(matched.only_yours)} settings are only in yours (no counterpart, not compared):")
         lines += [f"    {describe(row, matched.settings)}" for _, row in matched.only_yours.head(SHOWN).iterrows()]
@@ -98,8 +106,10 @@ def report(found: dict[str, Matched], without: list[str]) -> bool:
     shifted = agreement.disagreeing_columns(tests)
     for column, p in shifted.items():
         print(f"{column} disagrees as a whole (Simes p = {p:.2g} over its settings)")
-    agrees = bad.empty and not shifted
+    missing = sum(int((matched.missing["verdict"] == "missing").sum()) for matched in found.values())
+    agrees = bad.empty and not shifted and not missing
     verdict = "no value disagrees" if agrees else f"disagreement: {len(bad)} values, {len(shifted)} whole columns"
+    verdict += f", {missing} that one side does not have in any seed" if missing else ""
     print(f"{verdict} (family-wise level {agreement.LEVEL}): {totals(found, without)}")
     return agrees
 

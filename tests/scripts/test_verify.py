@@ -50,6 +50,25 @@ def test_other_seeds_of_the_same_law_agree(tmp_path, capsys, monkeypatch):
     assert "not comparable" not in out
 
 
+def test_values_that_one_side_does_not_have_are_said_and_count(tmp_path, capsys, monkeypatch):
+    def diverge(row):
+        return dataclasses.replace(row, kl_test_nats=None) if row.T == 0.2 else row
+
+    def diverge_once(row):
+        return dataclasses.replace(row, kl_test_nats=None) if row.T == 0.2 and row.seed == 0 else row
+
+    write_toy(tmp_path / "reference")
+    write_toy(tmp_path, change=diverge)
+    code, out = run(tmp_path, capsys, monkeypatch)
+    assert code == 1
+    assert "kl_test_nats is empty in 100% of your rows and 0% of the reference's: " in out
+    assert "that one side does not have in any seed" in out
+    write_toy(tmp_path, change=diverge_once)
+    code, out = run(tmp_path, capsys, monkeypatch)
+    assert code == 0
+    assert "kl_test_nats is empty in 33% of your rows" in out
+
+
 def test_one_shifted_setting_is_found_and_named(tmp_path, capsys, monkeypatch):
     def shift(row):
         there = (row.T, row.m, row.variant, row.step_rule, row.epoch) == (0.2, 100, "published", "fixed_number", 2000)
