@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor
 from common.arrays import load_function, read_array
 from common.config import parse_options
 from common.data import NAMES, load
-from common.errors import UserError, run_main
+from common.errors import RunFailedError, UserError, run_main
 from common.estimate import nats_to_bpd
 from common.immse import (
     Bins,
@@ -28,9 +29,17 @@ from common.immse import (
     continuous_nll,
     estimate_nll,
 )
+from common.immse.ranges import pilot_gap
 from common.runs import pick_device
 from common.seeds import generator
 from common.toy import TOYS, make
+
+FINEST = 2.0**-18
+"""Noise, as a share of the largest value, that single precision resolves with 5 bits to spare."""
+LARGEST_GAP = 0.05
+"""How far a denoiser's error may stay below the Gaussian's at that noise; atoms of mass p make it p per dimension."""
+NARROWEST = 100 * FINEST
+"""Smallest standard deviation, as a share of the largest value, beside which that noise is small."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,8 @@ class NllConfig:
     """A .npy file to fit the Gaussian reference to (the training data, say); default: --data itself, or the training
     split of a registered set."""
     discrete_step: float = 0.0
-    """The step D of the grid that discrete data lies on: the estimand is then the mass -log P. 0: a density (registered
-    image sets have their own step)."""
+    """The step D of the grid that discrete data lies on: the estimand is then the mass -log P. 0: a density, which
+    discrete data does not have (registered image sets have their own step)."""
     dequantized: bool = False
     """For discrete data: also the bound by uniform dequantisation (twice the evaluations)."""
     integrator: Literal["deterministic", "random", "rqmc"] = "deterministic"
@@ -117,20 +126,60 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
         given = LogsnrRange(config.loc, config.scale, config.clip)
     elif config.clip != 4.0:
         given = LogsnrRange.from_spectrum(reference.spectrum, clip=config.clip)
+
+    def transform(part: Tensor) -> Tensor:
+        return problem.transform(part).to(device)
+
+    spent = 0 if problem.bins else _refuse_atoms(denoiser, problem.x, reference, config, transform)
     found = estimate_nll(
         denoiser, problem.x, reference, bins=problem.bins, dequantized=config.dequantized, points=config.points,
         integrator=config.integrator, logsnr_range=given, widen=config.widen, seed=config.seed, batch=config.batch,
-        transform=lambda part: problem.transform(part).to(device), store=Path(config.store) if config.store else None,
+        transform=transform, store=Path(config.store) if config.store else None,
     )  # fmt: skip
     nll = found["continuous" if problem.bins is None else "discrete"]
     if problem.bins is None and not config.control_variate:
         nll = continuous_nll(found.curve, control_variate=False)
-    return _as_json(nll, found.by_name.get("dequantized"), found.curve, found.evaluations)
+    return _as_json(nll, found.by_name.get("dequantized"), found.curve, found.evaluations + spent)
+
+
+def _refuse_atoms(
+    denoiser: Denoiser,
+    x: Tensor,
+    reference: GaussianReference,
+    config: NllConfig,
+    transform: Callable[[Tensor], Tensor],
+) -> int:
+    """Refuse a denoiser that knows eps where only noise of `FINEST` is left; returns the evaluations spent.
+
+    Where the data has a density, smooth at that noise, no denoiser can be better there than the Gaussian's, good or bad.
+    Where it has atoms the optimal one is, at every log-SNR, and the integral grows with the range: the density's NLL is
+    minus infinity. Nothing is refused where that noise is not small beside the spread of the data in every direction.
+
+    Raises:
+        UserError: see above.
+    """
+    reference.require_density()
+    largest = max(float(x.abs().max()), math.sqrt(float(reference.spectrum.max())))
+    if float(reference.spectrum.min()) < (NARROWEST * largest) ** 2:
+        return 0
+    logsnr = -2 * math.log(FINEST * largest)
+    try:
+        gap, se, spent = pilot_gap(
+            denoiser, x, reference, logsnr, seed=config.seed, batch=config.batch, transform=transform
+        )
+    except RunFailedError:  # not finite there: it may never have been meant for so little noise, and need not be
+        return 0
+    if gap - 2 * se > LARGEST_GAP:
+        raise UserError(
+            f"the data has no density: at log-SNR {logsnr:.3g} the denoiser's error is still {gap:.2g} below the "
+            "Gaussian's, where it must have come up to it; give discrete data its --discrete-step, and take no "
+            "denoiser that was fitted to these very examples"
+        )
+    return spent
 
 
 def _as_json(nll: NllEstimate, dequantized: NllEstimate | None, curve: Curve, evaluations: int) -> dict[str, Any]:
     gaussian, gaussian_se = curve.spread(-curve.log_normal["raw"])
-    shift = float(gaussian) - (nll.gaussian_nats or 0.0)
     range_ = curve.grid.range
     out: dict[str, Any] = {"nll_nats": _record(nll, 1.0), "nll_bpd": _record(nll, nats_to_bpd(1.0, nll.d))}
     if dequantized is not None:
@@ -140,7 +189,7 @@ def _as_json(nll: NllEstimate, dequantized: NllEstimate | None, curve: Curve, ev
         }
     return {
         **out,
-        "reference_nats": {"value": float(gaussian) - shift, "se": float(gaussian_se)},
+        "reference_nats": {"value": float(gaussian), "se": float(gaussian_se)},
         "estimand": nll.estimand,
         "bias": f"{nll.bias} (unbiased for the optimal denoiser)",
         "bin_width": nll.bin_width,

@@ -39,7 +39,8 @@ class Curve:
         bins: the data's grid, or None.
         counts: examples in each group (G,).
         sums: sums of errors, kind -> (G, J).
-        log_normal: sums of log N(x; mu, Sigma), "raw" or "dequantized" -> (G,); empty where there is no density.
+        log_normal: sums of log N(x; mu, Sigma), "raw" or "dequantized" -> (G,); empty where there is no density. "raw"
+            of data on a grid is the mass (`GaussianReference.log_mass_of_projected`).
         products: sums over each half of target times control, of the two targets in `_slopes`, kind -> (2, 2, J).
         target_squares: sums over each half of the two targets' squares, kind -> (2, 2, J).
         control_squares: sums over each half of the squared control, "raw" or "dequantized" -> (2, J).
@@ -165,7 +166,7 @@ def add(
         curve: of the same kinds.
         group: group of each example (b,).
         columns: errors of every kind, and "gaussian", "control" of each base, name -> (b, J) float64.
-        log_normal: log N(x), base -> (b,); bases that are missing are dropped from the curve.
+        log_normal: log N(x), or the log mass, base -> (b,); bases that are missing are dropped from the curve.
         evaluations: network evaluations spent.
     """
     curve.counts.index_add_(0, group, torch.ones(len(group), dtype=torch.float64))

@@ -82,7 +82,9 @@ def measure_curve(
             channel = _Channel(denoiser, grid, noise, antithetic, seed, rows, start)
             projected, log_normal = reference.project(part), {}
             columns = channel.errors(part, projected, reference, bins)
-            if has_density:
+            if has_density and bins is not None:
+                log_normal["raw"] = reference.log_mass_of_projected(projected, bins.step)
+            elif has_density:
                 log_normal["raw"] = reference.log_prob_of_projected(projected)
             if rest is not None and bins is not None:
                 u = dequantization_noise(tuple(part.shape), seed, start).to(part)

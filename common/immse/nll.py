@@ -25,7 +25,8 @@ class NllEstimate(Estimate):
 
     Attributes:
         tail_nats: what may lie outside the log-SNR range, beside `se_data` and `se_quadrature`.
-        gaussian_nats: -log N(x; mu, Sigma) of the same examples (minus d log D where the estimand is a mass).
+        gaussian_nats: -log N(x; mu, Sigma) of the same examples; where the estimand is a mass, -log P of that Gaussian
+            on the grid (`GaussianReference.log_mass_of_projected`), or where it is dequantised, minus d log D.
         optimistic_nats: where denoisers are chosen at each log-SNR, the value with the choice made on the very examples
             that are averaged; None where nothing is chosen.
         bin_width: D of a mass, 0 for a density.
@@ -66,8 +67,7 @@ def continuous_nll(curve: Curve, *, control_variate: bool = True, gaussian_membe
     Raises:
         UserError: the data has no density, or lies on a grid (its clamped errors belong to the discrete NLL).
     """
-    if curve.bins is not None:
-        raise UserError("the curve is of data on a grid: take discrete_nll or dequantized_nll, or measure without bins")
+    _refuse_bins(curve)
     if not control_variate:
         return _plain(curve)
     return _density([curve], "raw", gaussian_member)
@@ -121,7 +121,14 @@ def ensemble_nll(curves: Sequence[Curve], estimator: str = "continuous") -> NllE
         raise UserError("the members of an ensemble were measured on different examples, bins or log-SNR points")
     if estimator == "discrete":
         return _mass(curves, "best")
+    if estimator == "continuous":
+        _refuse_bins(first)
     return _density(curves, "raw" if estimator == "continuous" else "dequantized", gaussian_member=True)
+
+
+def _refuse_bins(curve: Curve) -> None:
+    if curve.bins is not None:
+        raise UserError("the curve is of data on a grid: take discrete_nll or dequantized_nll, or measure without bins")
 
 
 def _plain(curve: Curve) -> NllEstimate:
@@ -227,8 +234,7 @@ def _estimate(
     """The record of sums (G,) over examples and twice the integrand (G, J); a dequantised density becomes a mass."""
     first = curves[0]
     grid, width = first.grid, first.bins.step if first.bins is not None else 0.0
-    mass_shift = -first.d * math.log(width) if width else 0.0
-    shift = mass_shift if density else 0.0
+    shift = -first.d * math.log(width) if density and width else 0.0
     mean, se = first.spread(sums)
     # What is chosen differs from half to half: the spread of the groups within a half does not see that.
     choice_se = 0.0 if apart is None else abs(float(grid.integrate(apart).sum())) / first.n / 4
@@ -247,7 +253,7 @@ def _estimate(
         d=first.d,
         evaluations=sum(curve.evaluations for curve in curves),
         tail_nats=tail_nats,
-        gaussian_nats=None if normal is None else -float(normal.sum()) / first.n + mass_shift,
+        gaussian_nats=None if normal is None else -float(normal.sum()) / first.n + shift,
         optimistic_nats=None if optimistic is None else optimistic + shift,
         bin_width=width,
         rounding=rounding,

@@ -51,20 +51,15 @@ def widen_range(
         The wider range; its `tail_nats` is what the pilot says remains.
     """
     start = start or LogsnrRange.from_spectrum(reference.spectrum)
-    pilot = x[_spread(len(x), max(32, min(PILOT, PILOT_ELEMENTS // reference.d)))]
     evaluations = 0
 
     def gap_at(a: float) -> tuple[float, float]:
         nonlocal evaluations
-        grid = _one_point(a)
-        curve = measure_curve(
-            denoiser, pilot, grid, reference, bins=bins, dequantized=dequantized, noise="independent", antithetic=True,
-            seed=seed, batch=batch, transform=transform,
-        )  # fmt: skip
-        evaluations += curve.evaluations
-        kind = "dequantized" if dequantized else "raw"
-        gap, se = curve.spread(curve.gaussian(kind) - curve.errors(kind, "unit"))
-        return float(gap), float(se)
+        gap, se, spent = pilot_gap(
+            denoiser, x, reference, a, bins=bins, dequantized=dequantized, seed=seed, batch=batch, transform=transform
+        )
+        evaluations += spent
+        return gap, se
 
     def moved(end: float, direction: float, share: float) -> tuple[float, float]:
         farthest = end + direction * FARTHEST
@@ -82,6 +77,36 @@ def widen_range(
     else:
         high, right = moved(max(start.high, certain), 1.0, 1.0)
     return with_tail(LogsnrRange.from_ends(low, high, start.clip), left + right, evaluations)
+
+
+def pilot_gap(
+    denoiser: Denoiser,
+    x: Tensor,
+    reference: GaussianReference,
+    logsnr: float,
+    *,
+    bins: Bins | None = None,
+    dequantized: bool = False,
+    seed: int = 0,
+    batch: int = 0,
+    transform: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[float, float, int]:
+    """E[|eps - eps_G|^2 - |eps - eps_hat|^2] at one log-SNR on a pilot of examples: mean, standard error, evaluations.
+
+    Each example takes eps and -eps, and the Gaussian's own error on them is the control variate.
+
+    Args:
+        logsnr: where.
+        denoiser, x, reference, bins, dequantized, seed, batch, transform: as in `measure_curve`.
+    """
+    pilot = x[_spread(len(x), max(32, min(PILOT, PILOT_ELEMENTS // reference.d)))]
+    curve = measure_curve(
+        denoiser, pilot, _one_point(logsnr), reference, bins=bins, dequantized=dequantized, noise="independent",
+        antithetic=True, seed=seed, batch=batch, transform=transform,
+    )  # fmt: skip
+    kind = "dequantized" if dequantized else "raw"
+    gap, se = curve.spread(curve.gaussian(kind) - curve.errors(kind, "unit"))
+    return float(gap), float(se), curve.evaluations
 
 
 def _right_end(bins: Bins, d: int, tolerance: float) -> float:

@@ -17,7 +17,7 @@ from common.mi.denoiser import Conditioned, train_denoiser
 from common.mi.head import Head, train_head
 from common.mi.integrate import evaluations, find_trust, integrate
 from common.mi.levels import Levels
-from common.mi.pairs import Pairs, make_halves, split
+from common.mi.pairs import Pairs, copies, make_halves, split
 from common.mi.settings import Information, Settings
 from common.mi.sides import fit_gaussianiser, spread_ties
 from common.seeds import derive
@@ -38,7 +38,8 @@ Parts = tuple[np.ndarray, np.ndarray]
 class Measured:
     """Pointwise values (2, n) of both halves, nats, and how they came about (see `Information`).
 
-    `fit_gap` is what the same pairs read on average where the networks trained on them, minus `values`.
+    `values[j]` are of the half that network j has not seen. `fit_gap` is what the same pairs read on average where the
+    networks trained on them, minus `values`.
     """
 
     values: Tensor
@@ -82,7 +83,8 @@ def mutual_information(x: np.ndarray, y: np.ndarray, settings: Settings | None =
     if len(x) != len(y):
         raise UserError(f"x has {len(x)} examples and y {len(y)}: they must be pairs")
     noised, given, name = arrange(x, y)
-    halves = split(len(x), derive(settings.seed, "mi", "halves"))
+    groups = _groups(noised, given)
+    halves = split(groups, derive(settings.seed, "mi", "halves"))
     if np.ptp(noised, axis=0).max() == 0 or np.ptp(given, axis=0).max() == 0:
         found = Measured(torch.zeros(2, len(halves[0])), "a constant side")
     elif categorical.is_label(noised):
@@ -92,7 +94,7 @@ def mutual_information(x: np.ndarray, y: np.ndarray, settings: Settings | None =
     else:
         found = _of_numbers(noised, given, halves, settings)
     return Information(
-        estimate=_summary(found, x.shape[1] + y.shape[1]),
+        estimate=_summary(found, groups[np.stack(halves[::-1])], x.shape[1] + y.shape[1]),
         method=f"{found.method}, {name} noised",
         maps=found.maps,
         steps=found.steps,
@@ -188,7 +190,23 @@ def condition(head: Head, pairs: Pairs) -> Conditioned:
     return Conditioned(pairs, mean, scale)
 
 
-def _summary(found: Measured, d: int) -> Estimate:
+def _groups(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which rows are copies of one pair (n,).
+
+    Raises:
+        UserError: too few pairs are distinct.
+    """
+    groups = copies(x, y, (categorical.is_label(x), categorical.is_label(y)))
+    distinct = int(groups.max()) + 1
+    if distinct < LEAST_EXAMPLES:
+        raise UserError(
+            f"x and y have {len(x)} examples but only {distinct} distinct pairs of them, the rest are copies: at least "
+            f"{LEAST_EXAMPLES} are needed"
+        )
+    return groups
+
+
+def _summary(found: Measured, groups: np.ndarray, d: int) -> Estimate:
     """Mean over both halves, with the error of training beside that over pairs.
 
     Of training there is what the halves differ by beyond their sampling error, and the fit gap: unseen pairs read less
@@ -201,13 +219,25 @@ def _summary(found: Measured, d: int) -> Estimate:
             "check the data for coordinates that x and y share"
         )
     n = values.numel()
-    se = float(values.std()) / math.sqrt(n)
+    se = _standard_error(values, groups)
     means = values.mean(1)
     spread = math.sqrt(max(0.0, float((means[0] - means[1]) ** 2) / 4 - se**2))
     training = math.hypot(spread, max(found.fit_gap, 0.0))
     return Estimate(
         float(means.mean()), se, training, bias="either", estimand="I(x; y)", n=n, d=d, evaluations=found.evaluations
     )
+
+
+def _standard_error(values: Tensor, groups: np.ndarray) -> float:
+    """Standard error of the mean of values (2, n), over distinct pairs: copies, which share a group, are one draw."""
+    n = values.numel()
+    _, index = np.unique(groups, return_inverse=True)
+    distinct = int(index.max()) + 1
+    if distinct == n:
+        return float(values.std()) / math.sqrt(n)
+    residuals = (values - values.mean()).flatten().numpy()
+    sums = np.bincount(index.reshape(-1), weights=residuals)
+    return math.sqrt(float(np.square(sums).sum()) * distinct / (distinct - 1)) / n
 
 
 def _examples(name: str, array: np.ndarray) -> np.ndarray:

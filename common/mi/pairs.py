@@ -11,6 +11,11 @@ from common.mi.canonical import fit_canonical
 VALIDATION = 6
 """One part in this many of a training half is kept from training, to choose how far to trust what was learned."""
 
+ATOM = 20
+"""A pair that one row in this many has, or more, is an atom of the law and not a copied example."""
+GRID = 0.01
+"""Share of a step by which a value may be off the grid: levels over 255 in single precision are off by 0.002."""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -64,10 +69,53 @@ def rows_of(values: Tensor, rows: Tensor) -> Tensor:
     return torch.gather(values, 1, rows[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def split(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the two halves of n examples in random order; of an odd number one example is left out."""
+def copies(x: np.ndarray, y: np.ndarray, labels: tuple[bool, bool]) -> np.ndarray:
+    """Which rows are copies of one pair: the same number for all copies, (n,) from 0 on.
+
+    Rows that agree need not be copies: labels, counts and grey levels coincide by themselves, and so do clipped values.
+    Equal rows count as copies where one of their coordinates is continuous: its values do not lie on a grid, the one in
+    this row stands in no other pair, and fewer than one row in `ATOM` has it. Copies of pairs that are all labels, or
+    all on a grid, are therefore not seen.
+
+    Args:
+        x: (n, dx).
+        y: (n, dy).
+        labels: whether x, and y, is a class label.
+    """
+    n = len(x)
+    distinct, index, counts = np.unique(np.column_stack([x, y]), axis=0, return_inverse=True, return_counts=True)
+    if len(distinct) == n:
+        return np.arange(n)
+    sides = np.split(distinct, [x.shape[1]], axis=1)
+    columns = [column for side, label in zip(sides, labels, strict=True) if not label for column in side.T]
+    alone = np.zeros(len(distinct), dtype=bool)
+    for column in columns:
+        values, place, times = np.unique(column, return_inverse=True, return_counts=True)
+        if not _on_grid(values):
+            alone |= times[place] == 1
+    index = index.reshape(-1)
+    own = (alone & (counts * ATOM <= n))[index]
+    return np.unique(np.where(own, index, len(distinct) + np.arange(n)), return_inverse=True)[1].reshape(-1)
+
+
+def split(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of two halves of equal size in random order, all copies of a pair in the same half, one after the other.
+
+    A group may be cut short where a half ends; as many rows are left out as the halves would differ by (where all rows
+    are distinct, one of an odd number).
+
+    Args:
+        groups: which rows are copies of one pair, (n,), see `copies`.
+        seed: of the order.
+    """
+    n = len(groups)
     order = np.random.default_rng(seed).permutation(n)
-    return order[: n // 2], order[n // 2 : 2 * (n // 2)]
+    _, first, number = np.unique(groups[order], return_index=True, return_inverse=True)
+    order = order[np.argsort(first[number.reshape(-1)], kind="stable")]
+    starts = np.flatnonzero(np.diff(groups[order])) + 1
+    cut = int(starts[np.abs(starts - n // 2).argmin()])
+    size = min(cut, n - cut)
+    return order[:size], order[cut : cut + size]
 
 
 def make_halves(x: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarray]) -> Halves:
@@ -84,6 +132,15 @@ def make_halves(x: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarra
     rho = torch.from_numpy(np.stack([one.rho[:dx] for one in fitted])).float()[:, None]
     maps = tuple(f"{one.x_side.name}, {one.y_side.name}" for one in fitted)
     return Halves(whole[held:], whole[:held], test, rho, maps)
+
+
+def _on_grid(values: np.ndarray) -> bool:
+    """Whether increasing values (k,) are whole numbers or have equal steps, some of which may be missing."""
+    if len(values) < 3 or (values == np.round(values)).all():
+        return True
+    span = values[-1] - values[0]
+    position = (values - values[0]) / span * np.round(span / np.diff(values).min())
+    return bool(np.abs(position - np.round(position)).max() < GRID)
 
 
 def _stack(members: list[tuple[np.ndarray, np.ndarray]], dx: int, dy: int) -> Pairs:

@@ -18,6 +18,7 @@ import torch
 from common.mixture import GaussianMixture
 
 POINTS = GaussianMixture(torch.ones(2), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), 0.0)
+TEN = GaussianMixture(torch.ones(10), torch.arange(10.0)[:, None], 0.0)
 MODES = GaussianMixture(torch.ones(2), torch.tensor([[-3.0, 0.0], [3.0, 0.0]]), 0.25)
 
 
@@ -30,11 +31,50 @@ def modes(z, logsnr):
     return MODES.eps_hat(z, logsnr)
 
 
+def ten(z, logsnr):
+    return TEN.eps_hat(z, logsnr)
+
+
+def ten_and_a_normal(z, logsnr):
+    normal = torch.sigmoid(-logsnr).sqrt()[:, None] * z[:, 1:]
+    return torch.cat([TEN.eps_hat(z[:, :1], logsnr), normal], 1)
+
+
+def blurred(z, logsnr):
+    law = GaussianMixture(torch.ones(10), torch.arange(10.0)[:, None], 0.25)
+    return law.eps_hat(z, logsnr)
+
+
+def poor(z, logsnr):
+    return 0.5 * MODES.eps_hat(z, logsnr) + 0.3 * torch.sin(40 * z)
+
+
+def far_out(z, logsnr):
+    law = GaussianMixture(torch.ones(2), torch.tensor([[1e6 - 100.0], [1e6 + 100.0]]).double(), 1.0)
+    return law.eps_hat(z.double(), logsnr.double()).float()
+
+
+def near_only(z, logsnr):
+    return torch.where(logsnr[:, None] < 15, MODES.eps_hat(z, logsnr), torch.nan)
+
+
 def images(z, logsnr):
     return torch.zeros_like(z)
 
 
 not_a_function = 3
+"""
+
+BITS = """
+import torch
+from common.mixture import GaussianMixture
+
+FOUR = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+
+
+def bits(z, logsnr):
+    points = torch.cat([FOUR, torch.full((4, z.shape[1] - 2), 3.0)], 1)
+    return GaussianMixture(torch.ones(4), points, 0.0).eps_hat(z, logsnr)
 """
 
 
@@ -86,6 +126,83 @@ def test_a_mass_with_its_bound(folder, capsys, monkeypatch):
     assert out["estimand"].startswith("E[-log P(x)], a mass on bins of width 1")
     assert out["dequantized_nats"]["value"] > math.log(2)
     assert np.load("curves.npy").shape == (200, 4, 100)
+
+
+@pytest.fixture
+def integers(folder):
+    ten = torch.randint(10, (400, 1), generator=generator(3)).float()
+    np.save("ten.npy", ten.numpy())
+    np.save("mixed.npy", torch.cat([ten, torch.randn(400, 1, generator=generator(4))], 1).numpy())
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--denoiser my_denoiser:ten --data ten.npy",
+        "--denoiser my_denoiser:ten --data ten.npy --no-widen",
+        "--denoiser my_denoiser:ten_and_a_normal --data mixed.npy",
+    ],
+)
+def test_discrete_data_has_no_density_and_no_number(integers, flags, capsys, monkeypatch):
+    with pytest.raises(SystemExit) as stop:
+        run(flags.split(), capsys, monkeypatch)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "the data has no density" in captured.err
+    assert "--discrete-step" in captured.err
+
+
+def test_discrete_data_with_its_step_is_a_mass(integers, capsys, monkeypatch):
+    flags = "--denoiser my_denoiser:ten --data ten.npy --discrete-step 1 --json"
+    found = json.loads(run(flags.split(), capsys, monkeypatch).out)["nll_nats"]
+    assert abs(found["value"] - math.log(10)) < 4 * found["se"] + found["tail"]
+
+
+def test_a_smooth_denoiser_has_a_density_wherever_the_data_lies(integers, capsys, monkeypatch):
+    flags = "--denoiser my_denoiser:blurred --data ten.npy --json"
+    found = json.loads(run(flags.split(), capsys, monkeypatch).out)["nll_nats"]
+    x = np.load("ten.npy")
+    apart = np.square(x - np.arange(10)) / 0.25
+    exact = -np.log(np.exp(-apart / 2).sum(1) / 10).mean() + 0.5 * math.log(2 * math.pi * 0.25)
+    # The denoiser of another law measures the cross-entropy of that law.
+    assert abs(found["value"] - exact) < 4 * found["se"] + found["tail"] + 1e-3
+
+
+@pytest.mark.parametrize("name", ["poor", "near_only"])
+def test_a_poor_denoiser_of_continuous_data_is_not_refused(folder, name, capsys, monkeypatch):
+    flags = f"--denoiser my_denoiser:{name} --data x.npy --reference y.npy --points 20 --no-widen --json"
+    found = json.loads(run(flags.split(), capsys, monkeypatch).out)["nll_nats"]
+    truth = math.log(2) + math.log(2 * math.pi * math.e * 0.25)
+    assert found["value"] > truth - 4 * found["se"] - found["tail"]
+
+
+def test_fine_modes_far_from_zero_are_not_taken_for_atoms(folder, capsys, monkeypatch):
+    signs = torch.randint(2, (300, 1), generator=generator(6)) * 2 - 1
+    np.save("far.npy", (1e6 + 100 * signs + torch.randn(300, 1, generator=generator(7))).numpy())
+    flags = "--denoiser my_denoiser:far_out --data far.npy --no-widen --points 10 --json"
+    assert json.loads(run(flags.split(), capsys, monkeypatch).out)["n"] == 300
+
+
+def test_constant_columns_add_nothing_to_a_mass(folder, capsys, monkeypatch):
+    bits = torch.randint(2, (400, 2), generator=generator(5)).double()
+    np.save("bits.npy", torch.cat([bits, torch.full((400, 30), 3.0)], 1).numpy())
+    np.save("narrow.npy", bits.numpy())
+    (folder / "my_bits.py").write_text(BITS)
+    printed = {
+        name: json.loads(
+            run(f"--denoiser my_bits:bits --data {name}.npy --discrete-step 1 --json".split(), capsys, monkeypatch).out
+        )
+        for name in ("bits", "narrow")
+    }
+    sys.modules.pop("my_bits")
+    for out in printed.values():
+        found = out["nll_nats"]
+        assert abs(found["value"] - 2 * math.log(2)) < 4 * found["se"] + found["tail"]
+        assert out["reference_nats"]["value"] > 2 * math.log(2) - 4 * out["reference_nats"]["se"]
+    wide, narrow = (printed[name]["reference_nats"]["value"] for name in ("bits", "narrow"))
+    assert wide == pytest.approx(narrow, abs=1e-9)
 
 
 def test_the_published_form_and_random_points(folder, capsys, monkeypatch):

@@ -222,5 +222,9 @@ def test_every_estimate_says_what_it_is():
     assert record["bias"] == "upper"
     assert found.bpd == pytest.approx(found.value / math.log(2))
     assert found.gaussian_nats == pytest.approx(-float(GaussianReference.fit(x).log_prob(x).mean()))
+    on_a_grid, grid = x.round(), make_grid(LogsnrRange(0, 3), 5)
+    bins = Bins.of_data(on_a_grid, 1.0)
+    with pytest.raises(UserError, match="data on a grid"):
+        ensemble_nll([measure_curve(FAR.eps_hat, on_a_grid, grid, GaussianReference.fit(on_a_grid), bins=bins)])
     with pytest.raises(UserError, match="without a grid"):
         discrete_nll(measure_curve(FAR.eps_hat, x, make_grid(LogsnrRange(0, 3), 5), GaussianReference.fit(x)))

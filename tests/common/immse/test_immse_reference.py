@@ -114,3 +114,33 @@ def test_too_little_data():
         GaussianReference.fit(torch.zeros(1, 3))
     with pytest.raises(UserError, match="finite"):
         GaussianReference.fit(torch.tensor([[math.nan], [1.0]]))
+
+
+@pytest.mark.parametrize(("mean", "least"), [(0.0, 1 - 1e-8), (0.5, 0.9)])
+def test_the_mass_of_a_grid_is_one_and_never_more(mean, least):
+    variances = torch.tensor([0.2, 3.0], dtype=torch.float64)
+    law = GaussianReference(torch.full((2,), mean, dtype=torch.float64), variances, None, 1 / 12)
+    k = torch.arange(-30, 31, dtype=torch.float64)
+    masses = law.log_mass_of_projected(law.project(torch.cartesian_prod(k, k)), 1.0).exp()
+    assert float(masses.max()) <= 1
+    assert least <= float(masses.sum()) <= 1 + 1e-8
+
+
+def test_a_wide_gaussians_mass_is_its_density_times_the_bin(data):
+    found = GaussianReference.fit(data)
+    step = 0.5 * float(found.eigenvalues.min().sqrt())
+    projected = found.project(data)
+    mass = found.log_mass_of_projected(projected, step)
+    torch.testing.assert_close(mass, found.log_prob_of_projected(projected) + 6 * math.log(step), rtol=0, atol=1e-6)
+
+
+def test_what_hardly_varies_has_no_negative_information():
+    x = torch.zeros(1000, 40, dtype=torch.float64)
+    x[torch.arange(20), torch.arange(20)] = 1.0  # twenty columns differ once, twenty never
+    found = GaussianReference.fit(x, floor=1 / 12)
+    information = -found.log_mass_of_projected(found.project(x), 1.0)
+    assert float(information.min()) >= 0
+    constant = GaussianReference.fit(torch.ones(10, 3), floor=1 / 12)
+    at_the_mean, beside = constant.log_mass_of_projected(torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), 1.0)
+    assert float(at_the_mean) == 0
+    assert float(beside) == pytest.approx(-6)
