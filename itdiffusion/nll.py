@@ -151,7 +151,7 @@ def _refuse_atoms(
 ) -> int:
     """Refuse a denoiser that knows eps where only noise of `FINEST` is left; returns the evaluations spent.
 
-    Where the data has a density, smooth at that noise, no denoiser can be better there than the Gaussian's, good or bad.
+    Where the data has a density, smooth at that noise, no denoiser is better there than the Gaussian's, good or bad.
     Where it has atoms the optimal one is, at every log-SNR, and the integral grows with the range: the density's NLL is
     minus infinity. Nothing is refused where that noise is not small beside the spread of the data in every direction.
 
