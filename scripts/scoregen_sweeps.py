@@ -120,8 +120,8 @@ def samples(results: Path) -> Figure:
         style.log_ticks(axes, sorted({round(x) for line in axes.collections for x in line.get_offsets()[:, 0]}))
         axes.legend(loc="upper right", fontsize=5.8)
     panels[0].set_ylabel("least KL over training time (nats)")
-    style.title(fig, "Early-stopped KL against the sample size",
-                ["rings: single seeds; slope: least squares on logs over all seeds, 95% interval"], source)  # fmt: skip
+    notes = ["rings: single seeds; slope: least squares on logs, 95% interval; none where p < 0.01 for a line"]
+    style.title(fig, "Early-stopped KL against the sample size", notes, source)
     return fig
 
 
@@ -194,14 +194,15 @@ def _draw_slope(axes: Axes, best: pd.DataFrame, look: style.Look, label: str) ->
     x = np.unique(n)
     means = best.groupby("n")["kl_nats"].mean()
     axes.plot(means.index, means, color=look.color, linestyle="none", marker=look.marker)
+    bent = select.lack_of_fit(n, kl) < 0.01
     axes.plot(
         x,
-        slope.at(x),
+        means if bent else slope.at(x),
         color=look.color,
         linestyle=look.line,
         marker=look.marker,
         markevery=[],
-        label=f"{label}: {slope}",
+        label=f"{label}: {'no power law' if bent else slope}",
     )
 
 

@@ -70,6 +70,7 @@ def slopes(results: Path) -> Sheet:
     for (sweep, network), best in found.items():
         n = best["n"].to_numpy(float)
         slope = select.fit_slope(n, best["kl_nats"].to_numpy(float))
+        straight = select.lack_of_fit(n, best["kl_nats"].to_numpy(float))
         time = select.fit_slope(n, best["time"].to_numpy(float))
         lines.append(
             {
@@ -77,11 +78,15 @@ def slopes(results: Path) -> Sheet:
                 "sweep": sweeps.SWEEPS[sweep],
                 "n": f"{n.min():,.0f} to {n.max():,.0f}",
                 "slope of the least KL": str(slope),
+                "is it a line (p)": f"{straight:.2g}" if np.isfinite(straight) else "",
                 "slope of its time": str(time),
                 "theorem": "KL <= c n^(-2/5) at time n^(2/5)" if sweep == "samples_m=n" else "",
             }
         )
-    note = "least squares on logs over all seeds, 95% interval; the theorem bounds from above, at m = n"
+    note = (
+        "least squares on logs over all seeds, 95% interval; p of a line in log n, from the spread over seeds: below "
+        "0.01 the slope describes nothing; the theorem bounds from above, at m = n"
+    )
     return Sheet("Slopes of the early-stopped KL in the sample size", _note(note, source), pd.DataFrame(lines))
 
 

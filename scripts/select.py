@@ -163,3 +163,23 @@ def fit_slope(x: np.ndarray, y: np.ndarray) -> Slope:
     fit = stats.linregress(np.log(x), np.log(y))
     half = stats.t.ppf(0.975, len(x) - 2) * fit.stderr if len(x) > 2 else np.nan
     return Slope(float(fit.slope), float(fit.slope - half), float(fit.slope + half), float(fit.intercept))
+
+
+def lack_of_fit(x: np.ndarray, y: np.ndarray) -> float:
+    """p-value of log y being linear in log x, from the spread of repeated values at one x (seeds).
+
+    F = (SS of the line - SS of a mean at each x) / (number of x - 2) over SS of the means / (n - number of x). NaN with
+    fewer than three different x, or without repetitions.
+
+    Args:
+        x, y: as in `fit_slope`.
+    """
+    log_x, log_y = np.log(x), np.log(y)
+    fit = stats.linregress(log_x, log_y)
+    line = float(np.square(log_y - fit.intercept - fit.slope * log_x).sum())
+    groups = [log_y[x == value] for value in np.unique(x)]
+    within = float(sum(np.square(group - group.mean()).sum() for group in groups))
+    places, rest = len(groups) - 2, len(x) - len(groups)
+    if places < 1 or rest < 1 or within == 0:
+        return float("nan")
+    return float(stats.f.sf((line - within) / places / (within / rest), places, rest))

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from scripts import select
 
@@ -67,3 +68,19 @@ def test_slope_of_two_points_has_no_interval_and_bad_input_is_refused():
     assert str(select.fit_slope(np.array([1.0, 10.0]), np.array([1.0, 0.1]))) == "-1.00"
     with pytest.raises(ValueError, match="positive"):
         select.fit_slope(np.array([1.0, 10.0]), np.array([1.0, -0.1]))
+
+
+def test_lack_of_fit_sees_a_bend_and_not_a_line():
+    rng, x = np.random.default_rng(0), np.repeat([10.0, 100.0, 1000.0, 1e4], 3)
+    found = {
+        bend: [
+            select.lack_of_fit(x, np.exp(-0.5 * np.log(x) + bend * np.log(x) ** 2 + 0.2 * rng.standard_normal(12)))
+            for _ in range(400)
+        ]
+        for bend in (0.0, 0.1)
+    }
+    # p is uniform for a line: 1% of 400 with an error of 2.
+    assert np.mean(np.array(found[0.0]) < 0.01) < 0.03
+    assert stats.kstest(found[0.0], "uniform").pvalue > 1e-3
+    assert np.mean(np.array(found[0.1]) < 0.01) > 0.8
+    assert np.isnan(select.lack_of_fit(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])))
