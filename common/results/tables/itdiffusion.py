@@ -63,7 +63,10 @@ class Nll:
         "excess_nats", "nats", default=None, note="over examples and noise; the same examples stand in both"
     )
     gaussian_nats: float | None = schema.value(
-        "-log N(x; mu, Sigma) of the same examples (for a mass: minus d log D)", "nats", default=None
+        "-log N(x; mu, Sigma) of the same examples; for a mass, -log P of that Gaussian on the grid; dequantised: minus "
+        "d log D",
+        "nats",
+        default=None,
     )
     optimistic_nats: float | None = schema.value(
         "the NLL when denoisers are chosen on the very examples that are averaged", "nats", default=None
