@@ -63,8 +63,8 @@ class Nll:
         "excess_nats", "nats", default=None, note="over examples and noise; the same examples stand in both"
     )
     gaussian_nats: float | None = schema.value(
-        "-log N(x; mu, Sigma) of the same examples; for a mass, -log P of that Gaussian on the grid; dequantised: minus "
-        "d log D",
+        "-log N(x; mu, Sigma) of the same examples; for a mass, -log P of that Gaussian on the grid; dequantised: "
+        "minus d log D",
         "nats",
         default=None,
     )
