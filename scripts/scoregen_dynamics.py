@@ -63,7 +63,7 @@ def kl_epochs(results: Path) -> Figure:
     style.log_y(panels[0])
     first = rows.iloc[0]
     text = f"Exact KL over training: two modes at ±{first['mu']:g}, n = {first['n']:,}"
-    style.title(fig, text, [f"{select.band_note(rows, 'epoch')}; {FINE}"], source)
+    style.title(fig, text, [f"{select.band_note(rows, 'epoch', 'kl_nats')}; {FINE}"], source)
     return fig
 
 
@@ -89,7 +89,7 @@ def batches(results: Path) -> Figure:
     style.log_y(axes)
     axes.legend()
     text = f"SGD {rows['lr'].iloc[0]:g} by batch size, width {rows['width'].iloc[0]:,}"
-    style.title(fig, text, [select.band_note(own, "epoch"), *_divergence_note(every)], source)
+    style.title(fig, text, [select.band_note(own, "epoch", "kl_nats"), *_divergence_note(every)], source)
     return fig
 
 

@@ -45,7 +45,7 @@ def capacity(results: Path) -> Figure:
         style.log_ticks(axes, sorted(rows["width"].unique()))
     first = rows.iloc[0]
     text = f"Capacity: Adam {first['lr']:g}, modes at ±{first['mu']:g}, n = {first['n']:,}"
-    style.title(fig, text, [f"left: {select.band_note(rows, 'width')}; rings: single seeds"], source)
+    style.title(fig, text, [f"left: {select.band_note(rows, 'width', 'kl_at_1000')}; rings: single seeds"], source)
     return fig
 
 
@@ -91,7 +91,7 @@ def distance(results: Path) -> Figure:
     right.legend()
     first = rows.iloc[0]
     text = f"Distance of the modes: {parts.setting(rows)}, n = {first['n']:,}"
-    style.title(fig, text, [f"left: {select.band_note(rows, 'mu')}; right: each seed"], source)
+    style.title(fig, text, [f"left: {select.band_note(last, 'mu', 'kl_nats')}; right: each seed"], source)
     return fig
 
 

@@ -113,17 +113,19 @@ def over_seeds(frame: pd.DataFrame, x: str, y: str, se: str | None = None) -> pd
     return pd.DataFrame(records, columns=["x", "mean", "se", "half", "n"])
 
 
-def band_note(frame: pd.DataFrame, x: str) -> str:
-    """What the bands of `over_seeds` are, for the title.
+def band_note(frame: pd.DataFrame, x: str, y: str | None = None) -> str:
+    """What the bands of `over_seeds` are, for the title; of `y`, where given, whose empty values it leaves out.
 
     >>> band_note(pd.DataFrame({"T": [1.0, 1.0, 2.0, 2.0], "seed": [0, 1, 0, 1]}), "T")
     'band: 95% interval of the mean over 2 seeds'
     """
-    counts = frame.groupby(x)["seed"].nunique()
+    there = frame if y is None else frame.dropna(subset=[y])
+    counts = there.groupby(x)["seed"].nunique()
     low, high = int(counts.min()), int(counts.max())
+    left_out = f"; {len(frame) - len(there):,} of {len(frame):,} without a value" if len(there) < len(frame) else ""
     if high == 1:
-        return "one seed; bars, where drawn: 95% interval of the measurement"
-    return f"band: 95% interval of the mean over {high if low == high else f'{low} to {high}'} seeds"
+        return f"one seed; bars, where drawn: 95% interval of the measurement{left_out}"
+    return f"band: 95% interval of the mean over {high if low == high else f'{low} to {high}'} seeds{left_out}"
 
 
 @dataclass(frozen=True)

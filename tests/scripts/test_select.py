@@ -84,3 +84,10 @@ def test_lack_of_fit_sees_a_bend_and_not_a_line():
     assert stats.kstest(found[0.0], "uniform").pvalue > 1e-3
     assert np.mean(np.array(found[0.1]) < 0.01) > 0.8
     assert np.isnan(select.lack_of_fit(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])))
+
+
+def test_a_band_without_some_seeds_says_so():
+    frame = pd.DataFrame({"T": [1.0] * 3 + [2.0] * 3, "seed": [0, 1, 2] * 2, "y": [1.0, 2.0, np.nan, 1.0, 2.0, 3.0]})
+    assert select.band_note(frame, "T") == "band: 95% interval of the mean over 3 seeds"
+    found = select.band_note(frame, "T", "y")
+    assert found == "band: 95% interval of the mean over 2 to 3 seeds; 1 of 6 without a value"
