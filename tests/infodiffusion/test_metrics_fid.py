@@ -5,26 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from gaussian_laws import draw, law
 from scipy.linalg import sqrtm
 
 from common.errors import UserError
 from common.seeds import generator
 from infodiffusion.metrics import Features, as_features, fid, gaussian_fid, kid, load_moments, moments, save_moments
 from infodiffusion.metrics.frechet import null_floor, null_moments
-
-D = 4
-
-
-def law(seed, spread=1.0, shift=0.0):
-    source = generator(seed, "law")
-    a = torch.randn(D, D, generator=source, dtype=torch.float64)
-    mean = torch.randn(D, generator=source, dtype=torch.float64) + shift
-    return mean, spread * (a @ a.T / D + 0.3 * torch.eye(D, dtype=torch.float64))
-
-
-def draw(mean, cov, n, seed):
-    z = torch.randn(n, len(mean), generator=generator(seed, "draw"), dtype=torch.float64)
-    return Features(mean + z @ torch.linalg.cholesky(cov).T)
 
 
 def test_the_distance_of_gaussians_is_the_closed_form():

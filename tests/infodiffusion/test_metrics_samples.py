@@ -7,11 +7,11 @@ import re
 
 import pytest
 import torch
+from gaussian_laws import draw, law
 
 from common.errors import UserError
 from common.seeds import generator
 from infodiffusion.metrics import (
-    Features,
     as_features,
     extract,
     fid,
@@ -22,20 +22,6 @@ from infodiffusion.metrics import (
     train_extractor,
 )
 from infodiffusion.metrics.inception import Inception, resize_clean
-
-D = 4
-
-
-def law(seed, spread=1.0, shift=0.0):
-    source = generator(seed, "law")
-    a = torch.randn(D, D, generator=source, dtype=torch.float64)
-    mean = torch.randn(D, generator=source, dtype=torch.float64) + shift
-    return mean, spread * (a @ a.T / D + 0.3 * torch.eye(D, dtype=torch.float64))
-
-
-def draw(mean, cov, n, seed):
-    z = torch.randn(n, len(mean), generator=generator(seed, "draw"), dtype=torch.float64)
-    return Features(mean + z @ torch.linalg.cholesky(cov).T)
 
 
 def test_kid_is_unbiased_with_an_honest_error_at_few_examples():
