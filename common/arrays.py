@@ -27,8 +27,8 @@ def read_array(path: Path, least: int = 2) -> Tensor:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"there is no file '{path}': give the path of a .npy file, examples first") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"'{path}' is not a readable .npy file of numbers ({error}): save it with numpy.save") from None
+    except (ValueError, OSError, EOFError):
+        raise UserError(f"'{path}' is not a readable .npy file of numbers: save it with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.ndim < 1 or array.dtype.kind not in "fiub" or array.size == 0:
         described = f"shape {array.shape} and type {array.dtype}" if isinstance(array, np.ndarray) else "several arrays"
         raise UserError(f"'{path}' has {described}: expected one array of numbers (examples, ...)")

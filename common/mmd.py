@@ -108,10 +108,17 @@ def mmd2(x: Tensor, y: Tensor, kernel: Kernel | None = None, biased: bool = Fals
         The estimate (no unit), `se_data` its standard error.
 
     Raises:
-        UserError: shapes that do not fit, or fewer than two points in a sample.
+        UserError: shapes that do not fit, fewer than two points in a sample, or a median distance of 0.
     """
     _check(x, y)
-    kernel = kernel or gaussian_kernel(median_bandwidth(x, y))
+    if kernel is None:
+        bandwidth = median_bandwidth(x, y)
+        if bandwidth == 0:
+            raise UserError(
+                "most examples are equal, so their median distance is 0 and no bandwidth: choose a kernel whose width "
+                "follows from the dimensions (published, dimension)"
+            )
+        kernel = gaussian_kernel(bandwidth)
     return mmd2_of(lambda a, b: kernel(_squared(a, b)), x, y, biased)
 
 

@@ -46,6 +46,8 @@ WORK = {
     "train_classifier": _score("score_classification"),
     "calc_fid": _score("score_samples"),
 }
+EARLIER = {"train": 0, "train_latent_ddim": 1, "save_latent": 2, "eval_fid": 3}
+"""Modes that others stand on, in the order in which they run; all others follow as they are named."""
 TABLES = {"training": InfoTraining, "outputs": InfoOutput, "quality": InfoQuality}
 
 
@@ -124,6 +126,7 @@ def _main() -> None:
         run_sweep(experiment("train"), words)
         return
     modes, rest = split_modes(words)
+    modes = sorted(dict.fromkeys(modes), key=lambda mode: EARLIER.get(mode, len(EARLIER)))
     with told_once():
         if not modes:
             raise UserError(f"give --mode, one or more of {', '.join(MODES)}, separated by commas")

@@ -139,6 +139,8 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     nll = found["continuous" if problem.bins is None else "discrete"]
     if problem.bins is None and not config.control_variate:
         nll = continuous_nll(found.curve, control_variate=False)
+    if not problem.bins and bool((problem.x == problem.x.round()).all()):
+        sys.stderr.write("warning: all values are whole numbers, which have no density: give --discrete-step 1\n")
     return _as_json(nll, found.by_name.get("dequantized"), found.curve, found.evaluations + spent)
 
 
@@ -262,7 +264,26 @@ def _denoiser(config: NllConfig, shape: tuple[int, ...]) -> tuple[Denoiser, torc
 
         network = load_denoiser(config.checkpoint, shape)
         return network, torch.device(getattr(network, "device", "cpu"))
-    return load_function(config.denoiser, "--denoiser"), pick_device(config.device)
+    return _said(load_function(config.denoiser, "--denoiser"), config.denoiser), pick_device(config.device)
+
+
+def _said(function: Callable[..., Any], name: str) -> Denoiser:
+    """The user's function; what goes wrong inside it, or comes back as no tensor, is one sentence."""
+
+    def call(z: Tensor, logsnr: Tensor) -> Tensor:
+        try:
+            eps_hat = function(z, logsnr)
+        except Exception as error:  # a user's function may fail in any way
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(
+                f"--denoiser {name} failed on z {tuple(z.shape)} and logsnr {tuple(logsnr.shape)} ({reason}): call it "
+                "so yourself and mend it"
+            ) from error
+        if not isinstance(eps_hat, Tensor):
+            raise UserError(f"--denoiser {name} returned {type(eps_hat).__name__}: expected a torch tensor like z")
+        return eps_hat
+
+    return call
 
 
 def _report(config: NllConfig) -> None:

@@ -46,7 +46,7 @@ def as_attributes(attributes: Array, n: int) -> np.ndarray:
     if array.ndim != 2 or len(array) != n:
         raise UserError(f"attributes of shape {array.shape} for {n} codes: expected ({n}, attributes), one row a code")
     if not ((array == 0) | (array == 1)).all():
-        raise UserError("attributes must be 0 or 1: split other factors in two, for example above and below the median")
+        raise UserError("attributes must be 0 or 1: split other factors in two, for example at the median (--binarise)")
     return array == 1
 
 

@@ -1,6 +1,7 @@
 """The commands of `python -m infodiffusion.metrics`: options in, a record of estimates out."""
 
 import math
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -38,15 +39,16 @@ MOST_PAIRS = 4_096
 
 
 def run_dci(options: CodeOptions) -> Record:
-    """Disentanglement, completeness, informativeness, and the importances (codes x factors)."""
+    """Disentanglement, completeness, informativeness, and the importances (codes x factors `kept`)."""
     codes, factors = _codes_and_factors(options)
     found = dci(codes, factors, options.variant, options.seed, options.folds, options.jobs)
-    return {**_records(found.measured()), "importance": _numbers(found.importance)}
+    return {**_records(found.measured()), "importance": _numbers(found.importance), "kept": _varying(factors)}
 
 
 def run_mig(options: CodeOptions) -> Record:
     """The mutual information gap."""
-    return _records([mig(*_codes_and_factors(options), options.bins)])
+    codes, factors = _codes_and_factors(options)
+    return {**_records([mig(codes, factors, options.bins)]), "kept": _varying(factors)}
 
 
 def run_tad(options: CodeOptions) -> Record:
@@ -63,13 +65,14 @@ def run_tad(options: CodeOptions) -> Record:
 
 
 def run_auroc(options: CodeOptions) -> Record:
-    """Latent classification, and the AUROC of each single code for each binary factor."""
+    """Latent classification, by factor too (those `kept`), and the AUROC of each single code for each binary one."""
     codes, factors = _codes_and_factors(options)
     found = latent_classification(codes, factors, options.folds, options.seed)
     record = _records([found.auroc, found.accuracy])
     record["per_factor"] = [{"auroc": float(a), "accuracy": float(b)} for a, b in found.per_factor]
+    record["kept"] = _varying(factors)
     numbers = as_factors(factors, len(codes))
-    binary = numbers.max(0) <= 1
+    binary = numbers.max(0) == 1
     if 0 < codes.shape[1] * int(binary.sum()) <= MOST_PAIRS:
         record["single_code_auroc"] = _numbers(auroc_matrix(codes, numbers[:, binary]))
     return record
@@ -95,7 +98,7 @@ def run_mmd(options: SampleOptions) -> Record:
 
 def run_stats(options: StatsOptions) -> Record:
     """Write moments of the features of images, and say what was written."""
-    _need(options.out, "--out", "STATS.npz")
+    _check_out(options.out, "STATS.npz", options.images)
     extractor = _extractor(options.features, options.resize)
     features = read_features(options.images, "--images", extractor, options.data_dir)
     kept = moments(features, _reference(options.ref, options.images))
@@ -112,7 +115,7 @@ def run_stats(options: StatsOptions) -> Record:
 
 def run_features(options: FeatureOptions) -> Record:
     """Train a small network on a data set and write it."""
-    _need(options.out, "--out", "NET.safetensors")
+    _check_out(options.out, "NET.safetensors", options.data)
     images = read_images(options.data, "--data", options.data_dir)
     factors, name = None, Path(options.data).stem
     if is_data_set(options.data):
@@ -172,9 +175,27 @@ def _reference(ref: str, source: str) -> str:
     return ref or (source.partition(":")[2] if is_data_set(source) else "") or "train"
 
 
-def _need(given: str, option: str, example: str) -> None:
+def _check_out(given: str, example: str, source: str) -> None:
+    """Refuse a file to write that is none of the kind, is read itself, or lies in no folder."""
     if not given:
-        raise UserError(f"{option} is missing: give the file to write, as in {option} {example}")
+        raise UserError(f"--out is missing: give the file to write, as in --out {example}")
+    out, suffix = Path(given), Path(example).suffix
+    if out.suffix != suffix:
+        raise UserError(f"--out {given}: expected a name that ends in {suffix}, as in --out {example}")
+    if source and out.resolve() == Path(source).resolve():
+        raise UserError(f"--out {given} is what is read: give it another name")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {given}: there is no folder '{out.parent}'; make it first")
+
+
+def _varying(factors: np.ndarray) -> list[int]:
+    """Numbers of the factors that vary; the others, which metrics leave out, are said on standard error."""
+    columns = factors.reshape(len(factors), -1)
+    constant = (columns == columns[0]).all(0)
+    if constant.any():
+        left_out = ", ".join(map(str, np.flatnonzero(constant)))
+        sys.stderr.write(f"constant factors, counted from 0, are left out: {left_out}\n")
+    return np.flatnonzero(~constant).tolist()
 
 
 def _records(found: Iterable[Measured]) -> Record:

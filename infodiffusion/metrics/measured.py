@@ -134,7 +134,8 @@ def as_factors(factors: Array, n: int, values: int = 1_000) -> np.ndarray:
         most = min(values, max(2, n // 2))  # classes of one example each cannot be learned
         if len(found) > most:
             raise UserError(
-                f"factor {number} has {len(found):,} different values: expected classes, at most {most:,}; bin it"
+                f"factor {number} has {len(found):,} different values in {n:,} examples: expected classes, at most "
+                f"{most:,}; bin it, or give more examples"
             )
     return np.stack([numbers.reshape(-1) for _, numbers in columns], axis=1).astype(np.int64)
 

@@ -57,17 +57,22 @@ def tad(
         most: examples used.
 
     Raises:
-        UserError: a single code, shapes that do not fit, attributes that are not 0 or 1 or are all constant.
+        UserError: a single code, shapes that do not fit, attributes that are not 0 or 1, are all constant, or vary but
+            not in a training fold.
     """
     codes = as_codes(codes)
     if codes.shape[1] < 2:
         raise UserError("TAD needs at least 2 code dimensions: it sets the best beside the second best")
     attributes = as_attributes(attributes, len(codes))[:most]
     codes = codes[:most]
-    if not (attributes.any(0) & ~attributes.all(0)).any():
+    vary = attributes.any(0) & ~attributes.all(0)
+    if not vary.any():
         raise UserError("every attribute is constant: TAD needs attributes that vary")
+    splits = folds_of(len(codes), folds, seed)
+    if any(np.ptp(attributes[train][:, vary].astype(int), axis=0).min() == 0 for train, _ in splits):
+        raise UserError("an attribute has one class only in a training fold: give more examples, or leave it out")
     gaps, counts = [], []
-    for train, _ in folds_of(len(codes), folds, seed):
+    for train, _ in splits:
         gap, _, kept = _kept(codes[train], attributes[train], least, most_shared)
         gaps.append(float(gap[kept].sum()))
         counts.append(float(len(kept)))

@@ -60,6 +60,13 @@ def test_bad_samples_are_refused(x, y):
         mmd2(torch.zeros(x), torch.zeros(y), gaussian_kernel(1.0))
 
 
+def test_examples_that_are_mostly_equal_have_no_median_bandwidth():
+    x = torch.ones(50, 3)
+    with pytest.raises(UserError, match="median distance is 0"):
+        mmd2(x, x.clone())
+    assert mmd2(x, x.clone(), named_kernel("dimension", 3)).value == pytest.approx(0, abs=1e-12)
+
+
 def test_bad_bandwidth_is_refused():
     with pytest.raises(UserError, match="bandwidth"):
         gaussian_kernel(0.0)

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from launching import REPOSITORY, environment, recorded, recording_python
+from launching import REPOSITORY, call, environment, recorded, recording_python
 
 from infodiffusion.modes import MODES
-from infodiffusion.run import WORK, experiment, split_modes
+from infodiffusion.run import WORK, experiment, main, split_modes
 from infodiffusion.sweeps import SEEDS, SWEEPS
 
 FOLDER = REPOSITORY / "infodiffusion"
@@ -76,3 +76,12 @@ def test_every_mode_has_its_work_and_every_sweep_can_run():
     scored = experiment("eval_disentangle").presets["quick"]
     assert sum(config.dataset == "sprites" for config in scored) == 9
     assert split_modes(["--mode=a,b", "x"]) == (["a", "b"], ["x"])
+
+
+def test_modes_run_after_those_that_they_stand_on(tmp_path, monkeypatch, capsys):
+    where = ("--results-dir", tmp_path / "results", "--runs-dir", tmp_path / "runs")
+    words = ("smoke", "--mode", "plot_latent,save_latent,train_latent_ddim,train,train", "--model", "diff", "--dry-run")
+    code, out, err = call(main, monkeypatch, capsys, *words, *where)
+    assert code == 0, err
+    order = [line.split("=")[1].strip() for line in out.splitlines() if line.strip().startswith("mode =")]
+    assert order == ["train", "train_latent_ddim", "save_latent", "plot_latent"]

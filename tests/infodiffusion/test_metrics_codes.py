@@ -232,6 +232,7 @@ def test_boosted_importances_are_the_published_classifiers_own(factors):
         (lambda: tad(np.zeros((10, 1)), np.arange(10) > 4), "at least 2 code"),
         (lambda: tad(np.zeros((10, 2)), np.arange(10)), "0 or 1"),
         (lambda: tad(np.arange(20).reshape(10, 2), np.ones((10, 3))), "every attribute is constant"),
+        (lambda: tad(np.arange(200).reshape(100, 2), np.arange(100) == 7), "one class only in a training fold"),
         (lambda: dci(np.arange(200).reshape(100, 2), np.arange(100) == 7), "one class of a factor"),
         (lambda: latent_classification(np.zeros((15_000, 2)), np.arange(12_000) % 2), "15000 codes"),
         (lambda: information(np.zeros((200, 2)), np.zeros((400, 2))), "must be pairs"),

@@ -115,6 +115,9 @@ def test_information_is_that_of_the_pairs(run, tmp_path):
         (["fid", "--features", "none.pth"], "there is no file"),
         (["stats", "--images", "digits"], "--out is missing"),
         (["features", "--data", "digits"], "--out is missing"),
+        (["stats", "--images", "digits", "--out", "S.txt"], "ends in .npz"),
+        (["stats", "--images", "X.npz", "--out", "X.npz"], "is what is read"),
+        (["stats", "--images", "digits", "--out", "nowhere/S.npz"], "there is no folder"),
         (["tad", "--codes", "digits", "--factors", "digits"], "0 or 1"),
         (["auroc", "--codes", "digits:test", "--factors", "digits"], "expected"),
         (["information", "--codes", "digits:test", "--inputs", "digits"], "expected pairs"),
@@ -135,3 +138,17 @@ def test_images_must_be_levels(run, tmp_path):
 def test_help_names_every_command(run):
     shown = run("--help").out
     assert all(command in shown for command in COMMANDS)
+
+
+def test_factors_that_are_left_out_are_said(run, tmp_path):
+    source = np.random.default_rng(0)
+    factors = np.stack([source.integers(0, 2, 200), np.full(200, 3), source.integers(0, 3, 200)], 1)
+    np.save(tmp_path / "A.npy", factors + source.normal(size=(200, 3)))
+    np.save(tmp_path / "Y.npy", factors)
+    for metric in ("dci", "mig", "auroc"):
+        shown = run(metric, "--codes", tmp_path / "A.npy", "--factors", tmp_path / "Y.npy", "--json")
+        found = json.loads(shown.out)
+        assert found["kept"] == [0, 2]
+        assert shown.err == "constant factors, counted from 0, are left out: 1\n"
+    assert np.shape(found["single_code_auroc"]) == (3, 1)
+    assert len(found["per_factor"]) == 2

@@ -264,3 +264,26 @@ def test_shapes_must_agree(folder):
     np.save("wide.npy", np.zeros((5, 3)))
     with pytest.raises(UserError, match="one shape"):
         nll.nll_report(nll.NllConfig(denoiser="my_denoiser:modes", data="x.npy", reference="wide.npy"))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("def f(z, logsnr):\n    return z.numpy()", "returned ndarray: expected a torch tensor"),
+        ("def f(z, logsnr):\n    return None", "returned NoneType"),
+        ("def f(z):\n    return z", "takes 1 positional argument but 2 were given"),
+        ("def f(z, logsnr):\n    raise KeyError('weights')", "KeyError: 'weights'"),
+    ],
+)
+def test_what_goes_wrong_in_the_users_function_is_one_sentence(body, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text(body)
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    np.save("x.npy", np.random.default_rng(0).normal(size=(100, 2)))
+    monkeypatch.setattr(sys, "argv", ["nll.py", "--denoiser", "broken:f", "--data", "x.npy"])
+    with pytest.raises(SystemExit) as stop:
+        nll.main()
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
