@@ -159,16 +159,24 @@ def samples(results: Path, dataset: str) -> Figure:
     return fig
 
 
+WITH_X_T = ("original", "with_x_T", "without_x_T")
+CODED = (WITH_X_T, r"its code and $x_T$; its code, another $x_T$")
+REBUILT = {"diff": CODED, "diffae": CODED, "vanilla": (WITH_X_T, r"its $x_T$; another $x_T$")}
+"""Pictures of the reconstructions of a model, and what they are; a VAE has no x_T."""
+REBUILT_VAE = (("original", "with_x_T"), "its code decoded")
+
+
 def strips(results: Path, dataset: str) -> Figure:
     """Of each model: ten images between two test images; those two decoded with their x_T and with another one."""
     found, source = pictures(results, "interpolate", dataset)
     fig = style.figure(style.PAGE, 0.6 * len(found) + 0.55)
     grid = fig.subplots(len(found), 2, squeeze=False, width_ratios=[10, 6])
     for (left, right), arrays in zip(grid, found, strict=True):
-        show(left, row_of(arrays["strip"]), f"{family(str(arrays['model']))}: between two test images")
-        parts = ("original", "with_x_T", "without_x_T")
+        model = family(str(arrays["model"]))
+        show(left, row_of(arrays["strip"]), f"{model}: between two test images")
+        parts, rebuilt = REBUILT.get(model, REBUILT_VAE)
         both = [arrays[part][place] for place in range(2) for part in parts]
-        show(right, row_of(both), r"twice: image; its code and $x_T$; its code, another $x_T$")
+        show(right, row_of(both), f"twice: image; {rebuilt}")
     style.title(fig, f"{dataset}: interpolation and reconstruction", [f"seed {int(found[0]['seed'])}"], source)
     return fig
 
