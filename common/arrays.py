@@ -61,11 +61,35 @@ def load_function(name: str, option: str) -> Callable[..., Any]:
         for part in path.split("."):
             found = getattr(found, part)
     except Exception as error:  # a user's module may fail in any way
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(
-            f"{option} {name}: cannot be imported ({reason}); expected module:function, with the module in this folder "
-            "or installed"
+            f"{option} {name}: cannot be imported ({_in_a_line(error)}); expected module:function, with the module in "
+            "this folder or installed"
         ) from error
     if not callable(found):
         raise UserError(f"{option} {name}: {path} is not a function")
     return found
+
+
+def tensor_of(function: Callable[..., Any], arguments: tuple[Tensor, ...], called: str, expected: str) -> Tensor:
+    """What a user's function returns for `arguments`; what goes wrong inside it is one sentence.
+
+    Args:
+        function: the user's.
+        arguments: what it is called with.
+        called: what messages call it, as in `--denoiser my_model:denoise`.
+        expected: what it should be, for the message.
+
+    Raises:
+        UserError: it failed, or returned no tensor.
+    """
+    try:
+        found = function(*arguments)
+    except Exception as error:  # a user's function may fail in any way
+        raise UserError(f"{called} failed ({_in_a_line(error)}): expected {expected}") from error
+    if not isinstance(found, Tensor):
+        raise UserError(f"{called} returned {type(found).__name__}, no torch tensor: expected {expected}")
+    return found
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

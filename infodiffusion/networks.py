@@ -60,6 +60,10 @@ class Output(nn.Module):
             return output
         return expand(self.sigma[step], x_t) * x_t + expand(self.alpha[step], x_t) * output
 
+    def noised(self, x: Tensor, eps: Tensor, step: Tensor) -> Tensor:
+        """x_t = sqrt(abar) x + sqrt(1 - abar) eps, (n, c, h, w), at steps (n,)."""
+        return expand(self.alpha[step], x) * x + expand(self.sigma[step], x) * eps
+
     def weight(self, step: Tensor) -> Tensor:
         """(squared error of the output) / (squared error of eps_hat) at steps (n,): 1, or 1 / abar."""
         alpha = self.alpha[step]

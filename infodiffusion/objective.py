@@ -12,7 +12,7 @@ from common.data import ImageSet, augment_flip, epoch_permutation
 from common.learning_rate import learning_rate, set_learning_rate
 from common.mmd import mmd2_loss, named_kernel
 from common.networks.dropout import set_dropout_generator
-from common.schedules import DDPM, expand
+from common.schedules import DDPM
 from common.seeds import generator
 from common.transforms import ScaleTransform
 from infodiffusion.config import InfoConfig
@@ -111,8 +111,7 @@ def losses(
         errors = (model(used) - x).square().flatten(1).mean(1)
     else:
         assert isinstance(model, (Diff, Vanilla))
-        alpha, sigma = (expand(part.to(x)[step], x) for part in (schedule.alpha, schedule.sigma))
-        x_t = alpha * x + sigma * eps
+        x_t = model.output.noised(x, eps, step)
         eps_hat = model(x_t, step, used) if isinstance(model, Diff) else model(x_t, step)
         errors = (eps - eps_hat).square().flatten(1).mean(1)
         weight = model.output.weight(step)

@@ -4,7 +4,6 @@
 """
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from common.arrays import load_function, read_array
+from common.arrays import load_function, read_array, tensor_of
 from common.config import parse_options
 from common.data import NAMES, load
-from common.errors import RunFailedError, UserError, run_main
+from common.errors import UserError, run_main
 from common.estimate import nats_to_bpd
 from common.immse import (
     Bins,
@@ -29,17 +28,10 @@ from common.immse import (
     continuous_nll,
     estimate_nll,
 )
-from common.immse.ranges import pilot_gap
 from common.runs import pick_device
 from common.seeds import generator
 from common.toy import TOYS, make
-
-FINEST = 2.0**-18
-"""Noise, as a share of the largest value, that single precision resolves with 5 bits to spare."""
-LARGEST_GAP = 0.05
-"""How far a denoiser's error may stay below the Gaussian's at that noise; atoms of mass p make it p per dimension."""
-NARROWEST = 100 * FINEST
-"""Smallest standard deviation, as a share of the largest value, beside which that noise is small."""
+from itdiffusion.atoms import refuse_atoms
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,7 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     def transform(part: Tensor) -> Tensor:
         return problem.transform(part).to(device)
 
-    spent = 0 if problem.bins else _refuse_atoms(denoiser, problem.x, reference, config, transform)
+    spent = 0 if problem.bins else refuse_atoms(denoiser, problem.x, reference, config.seed, config.batch, transform)
     found = estimate_nll(
         denoiser, problem.x, reference, bins=problem.bins, dequantized=config.dequantized, points=config.points,
         integrator=config.integrator, logsnr_range=given, widen=config.widen, seed=config.seed, batch=config.batch,
@@ -142,42 +134,6 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     if not problem.bins and bool((problem.x == problem.x.round()).all()):
         sys.stderr.write("warning: all values are whole numbers, which have no density: give --discrete-step 1\n")
     return _as_json(nll, found.by_name.get("dequantized"), found.curve, found.evaluations + spent)
-
-
-def _refuse_atoms(
-    denoiser: Denoiser,
-    x: Tensor,
-    reference: GaussianReference,
-    config: NllConfig,
-    transform: Callable[[Tensor], Tensor],
-) -> int:
-    """Refuse a denoiser that knows eps where only noise of `FINEST` is left; returns the evaluations spent.
-
-    Where the data has a density, smooth at that noise, no denoiser is better there than the Gaussian's, good or bad.
-    Where it has atoms the optimal one is, at every log-SNR, and the integral grows with the range: the density's NLL is
-    minus infinity. Nothing is refused where that noise is not small beside the spread of the data in every direction.
-
-    Raises:
-        UserError: see above.
-    """
-    reference.require_density()
-    largest = max(float(x.abs().max()), math.sqrt(float(reference.spectrum.max())))
-    if float(reference.spectrum.min()) < (NARROWEST * largest) ** 2:
-        return 0
-    logsnr = -2 * math.log(FINEST * largest)
-    try:
-        gap, se, spent = pilot_gap(
-            denoiser, x, reference, logsnr, seed=config.seed, batch=config.batch, transform=transform
-        )
-    except RunFailedError:  # not finite there: it may never have been meant for so little noise, and need not be
-        return 0
-    if gap - 2 * se > LARGEST_GAP:
-        raise UserError(
-            f"the data has no density: at log-SNR {logsnr:.3g} the denoiser's error is still {gap:.2g} below the "
-            "Gaussian's, where it must have come up to it; give discrete data its --discrete-step, and take no "
-            "denoiser that was fitted to these very examples"
-        )
-    return spent
 
 
 def _as_json(nll: NllEstimate, dequantized: NllEstimate | None, curve: Curve, evaluations: int) -> dict[str, Any]:
@@ -264,26 +220,9 @@ def _denoiser(config: NllConfig, shape: tuple[int, ...]) -> tuple[Denoiser, torc
 
         network = load_denoiser(config.checkpoint, shape)
         return network, torch.device(getattr(network, "device", "cpu"))
-    return _said(load_function(config.denoiser, "--denoiser"), config.denoiser), pick_device(config.device)
-
-
-def _said(function: Callable[..., Any], name: str) -> Denoiser:
-    """The user's function; what goes wrong inside it, or comes back as no tensor, is one sentence."""
-
-    def call(z: Tensor, logsnr: Tensor) -> Tensor:
-        try:
-            eps_hat = function(z, logsnr)
-        except Exception as error:  # a user's function may fail in any way
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise UserError(
-                f"--denoiser {name} failed on z {tuple(z.shape)} and logsnr {tuple(logsnr.shape)} ({reason}): call it "
-                "so yourself and mend it"
-            ) from error
-        if not isinstance(eps_hat, Tensor):
-            raise UserError(f"--denoiser {name} returned {type(eps_hat).__name__}: expected a torch tensor like z")
-        return eps_hat
-
-    return call
+    function, called = load_function(config.denoiser, "--denoiser"), f"--denoiser {config.denoiser}"
+    expected = "eps_hat(z, logsnr) of z (n, ...) and logsnr (n,), torch float32, of the shape of z"
+    return lambda z, logsnr: tensor_of(function, (z, logsnr), called, expected), pick_device(config.device)
 
 
 def _report(config: NllConfig) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.arrays import load_function, read_array
+from common.arrays import load_function, read_array, tensor_of
 from common.config import parse_options
 from common.errors import RunFailedError, UserError, run_main
 from common.likelihood import exact_divergence
@@ -137,19 +137,12 @@ def _law(config: KlConfig) -> GaussianMixture:
 
 
 def _checked(score: Callable[[Tensor, Tensor], Tensor], name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    called, expected = f"--score {name}", "a tensor of x's shape for x (n, 1) and t (n,), float64"
+
     def call(x: Tensor, t: Tensor) -> Tensor:
-        try:
-            s = score(x, t)
-        except Exception as error:  # a user's function may fail in any way
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise UserError(
-                f"--score {name} failed ({reason}): expected s(x, t) of x (n, 1) and t (n,) float64"
-            ) from error
-        if not isinstance(s, Tensor) or s.shape != x.shape:
-            shape = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
-            raise UserError(
-                f"--score {name} returned {shape} for x of shape {tuple(x.shape)}: expected a tensor of x's shape"
-            )
+        s = tensor_of(score, (x, t), called, expected)
+        if s.shape != x.shape:
+            raise UserError(f"{called} returned {tuple(s.shape)} for x {tuple(x.shape)}: expected {expected}")
         if not s.requires_grad:
             raise UserError(f"--score {name} has no gradient in x: compute it with torch, without no_grad or detach")
         return s.double()
