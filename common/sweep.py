@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from common.config import RunConfig, describe, identity, parse, run_id
-from common.errors import UserError, told_once
+from common.device import pick_device, set_up
+from common.errors import RunTakenError, UserError, told_once
 from common.results import is_written
-from common.runs import pick_device, set_threads
-from common.signals import stops_raise
+from common.signals import stops_raise, time_limit
+from common.stalled import progress_watched
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,38 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
     if parsed.count:  # before the device is looked for: a login node has no GPU
         sys.stdout.write(f"{len(configs)}\n")
         return
-    set_threads(parsed)
+    set_up(parsed)
     pick_device(parsed.device)
     if parsed.dry_run:
         sys.stdout.write(_dry_run(experiment, configs))
         return
-    with stops_raise():
-        for config in configs:
-            if is_written(config.results_dir, experiment.row_type, run_id(config)) and not config.force:
-                sys.stderr.write(f"{experiment.command} {run_id(config)}: finished already (--force runs it again)\n")
-            else:
+    with stops_raise(), time_limit(parsed.max_minutes):
+        _run_all(experiment, preset, configs)
+
+
+def _run_all(experiment: Experiment, preset: str, configs: Sequence[RunConfig]) -> None:
+    """Run what is not finished, in order; what another process works on is left to it.
+
+    Raises:
+        UserError: some runs were another process's: said at the end, so that nobody takes the sweep for finished.
+    """
+    taken = []
+    for config in configs:
+        name = run_id(config)
+        if is_written(config.results_dir, experiment.row_type, name) and not config.force:
+            sys.stderr.write(f"{experiment.command} {name}: finished already (--force runs it again)\n")
+            continue
+        try:
+            with progress_watched(config.runs_dir, name):
                 experiment.run(preset, config)
+        except RunTakenError as error:
+            sys.stderr.write(f"{experiment.command} {name}: {error}\n")
+            taken.append(name)
+    if taken:
+        raise UserError(
+            f"{len(taken)} of {len(configs)} runs are being done by other processes and were left to them "
+            f"({', '.join(taken)}): once these have ended, the same command does what is missing"
+        )
 
 
 def _resolve(experiment: Experiment, words: list[str]) -> tuple[str, RunConfig, list[Any]]:
