@@ -155,5 +155,5 @@ def _load(path: Path) -> np.ndarray:
 
 def _save(path: Path, found: np.ndarray) -> None:
     buffer = io.BytesIO()
-    np.save(buffer, found)
+    np.save(buffer, np.ascontiguousarray(found))
     atomic.write_bytes(path, buffer.getvalue())
