@@ -60,6 +60,8 @@ class RunConfig:
     """Run again although the results are there already."""
     dry_run: bool = field(default=False, metadata=NOT_IN_ID)
     """Print the resolved config, the run id and the estimated cost, and do nothing."""
+    gpu: str = field(default="", metadata=NOT_IN_ID)
+    """With --dry-run: also estimate the time on this GPU, which need not be here (h100, a100, v100, l4, t4, ...)."""
     count: bool = field(default=False, metadata=NOT_IN_ID)
     """Print the number of runs of the sweep, and do nothing (the size of a SLURM array)."""
 

@@ -63,6 +63,15 @@ def precision_of(config: RunConfig) -> str:
     return str(getattr(config, "precision", "fp32"))
 
 
+def precision_label(precision: str) -> str:
+    """What the name of a model says of its precision, in tables: nothing for fp32.
+
+    >>> precision_label("fp32"), precision_label("bf16")
+    ('', ',bf16')
+    """
+    return "" if precision == "fp32" else f",{precision}"
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which networks are called: bfloat16 products and convolutions under `bf16`, else nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

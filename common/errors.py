@@ -60,12 +60,13 @@ def choose(kind: str, name: str, choices: list[str] | tuple[str, ...]) -> str:
 def told_once() -> Iterator[None]:
     """Around what all processes of a launcher read alike (preset, flags): the first one alone tells what is wrong.
 
-    The launchers (scripts/shards.sh) set TOLD_BY_FIRST for the others, which then end silently, with the same code.
+    The launchers (scripts/shards.sh) set TOLD_BY_FIRST for the others, torchrun gives them another RANK than 0; these
+    end silently, with the same code.
     """
     try:
         yield
     except UserError as error:
-        if os.environ.get("TOLD_BY_FIRST"):
+        if os.environ.get("TOLD_BY_FIRST") or os.environ.get("RANK", "0") != "0":
             sys.exit(error.exit_code)
         raise
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from common.networks.arithmetic import set_arithmetic
 from common.results import write, write_arrays
 from common.results.tables.vae import Bounds, Curves
 from common.runs import Run, pick_device
@@ -29,6 +30,7 @@ def run_vae(preset: str, config: VAEConfig) -> None:
     members = members_of(config, len(inputs))
     with run.open():
         trained = build(config, members, inputs).to(device)
+        set_arithmetic(trained, config)
         objective = make_objective(config, members, inputs, trained)
         evaluation = Evaluation(run, config, inputs, test, members)
         per_epoch = objective.batches.steps_per_epoch
