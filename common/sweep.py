@@ -84,8 +84,8 @@ def _check_processes(experiment: Experiment) -> None:
     processes = distributed.processes_asked_for()
     if processes > 1 and not experiment.several_processes:
         raise UserError(
-            f"{experiment.command}: one run is one process here, not the {processes} that torchrun (or GPUS of a submit "
-            f"script) asks for; give each GPU a share of the sweep, as in --task 0/{processes} --device cuda:0"
+            f"{experiment.command}: one run is one process here, not the {processes} that torchrun (or GPUS of a submit"
+            f" script) asks for; give each GPU a share of the sweep, as in --task 0/{processes} --device cuda:0"
         )
 
 
