@@ -12,6 +12,7 @@ import torch
 
 from common.data import ImageSet
 from common.networks.unet import UNet, UNetConfig
+from common.pieces import Pieces
 from common.results import ImageBound, write, write_arrays
 from common.runs import Run, pick_device
 from common.schedules import VP
@@ -71,7 +72,7 @@ def train_and_measure(
 
     score.load_state_dict(training.averaged(), strict=False)
     epoch = config.iterations // objective.per_epoch
-    return ImageEvaluation(config, data, test, transform).rows(score, epoch)
+    return ImageEvaluation(config, data, test, transform, Pieces(run.folder, score)).rows(score, epoch)
 
 
 def summary(config: ImageConfig, columns: list[dict[str, Any]]) -> str:
