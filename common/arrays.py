@@ -38,7 +38,7 @@ def read_array(path: Path, least: int = 2) -> Tensor:
         raise UserError(f"'{path}' has values that are not finite: remove them first")
     if array.dtype not in (np.float32, np.float64):  # float32 holds whole numbers up to 2^24
         array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
-    return torch.from_numpy(array)
+    return torch.from_numpy(np.ascontiguousarray(array))  # one layout for equal numbers, whoever saved them
 
 
 def load_function(name: str, option: str) -> Callable[..., Any]:

@@ -229,12 +229,19 @@ def _restore(training: Training, tensors: dict[str, Tensor]) -> None:
     training.model.load_state_dict(part("model/"))
     for name, item in part("ema/").items():
         training.ema[name].copy_(item)
+    parameters = [item for group in training.optimizer.param_groups for item in group["params"]]
     entries: dict[int, dict[str, Tensor]] = {}
     for name, item in part("optimizer/").items():
         index, key = name.split("/")
-        entries.setdefault(int(index), {})[key] = item
+        entries.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], item)
     groups = training.optimizer.state_dict()["param_groups"]
     training.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+def _laid_out_as(parameter: Tensor, item: Tensor) -> Tensor:
+    """A copy of `item` with the strides of its parameter, which are those it had before it was saved."""
+    like = parameter.detach() if item.shape == parameter.shape else item
+    return torch.empty_like(like, dtype=item.dtype, device=item.device).copy_(item)
 
 
 class _Board:

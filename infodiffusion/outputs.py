@@ -76,8 +76,8 @@ def write_pngs(folder: Path, shown: np.ndarray) -> None:
 
 
 def save_npy(path: Path, array: np.ndarray) -> None:
-    """Write an array, whole or not at all; large ones do not pass through memory a second time."""
+    """Write an array in C order, whole or not at all; large ones do not pass through memory a second time."""
     aside = path.with_name(f".{path.name}.tmp")
     with aside.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
     aside.replace(path)

@@ -65,7 +65,7 @@ class LevelsHead(Head):
         self.width = log_mass.shape[1]
         self.log_mass: Tensor
         self.levels: Tensor
-        self.register_buffer("log_mass", log_mass.float())
+        self.register_buffer("log_mass", log_mass.float().contiguous())  # as a checkpoint gives it back
         self.register_buffer("levels", torch.linspace(-1, 1, self.width)[:, None, None])
 
     def forward(self, out: Tensor, z: Tensor, logsnr: Tensor) -> Tensor:

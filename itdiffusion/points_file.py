@@ -42,7 +42,7 @@ def _read(path: Path) -> np.ndarray:
         ) from error
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2 or not np.isfinite(points).all():
         raise UserError(f"'{path}' holds an array of shape {points.shape}: expected finite points (n, 2), n >= 2")
-    return points.astype(np.float64)
+    return np.ascontiguousarray(points, dtype=np.float64)
 
 
 def _read_text(path: Path) -> np.ndarray:

@@ -99,7 +99,7 @@ def _crop(path: Path, size: int) -> np.ndarray:
     try:
         with Image.open(path) as image:
             face = image.convert("RGB").crop(CROP).resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(face).transpose(2, 0, 1)
+            return np.ascontiguousarray(np.asarray(face).transpose(2, 0, 1))  # here: the whole set is large
     except FileNotFoundError as error:
         raise UserError(f"'{path}' is missing, though the partition names it: unpack the whole archive") from error
     except (UnidentifiedImageError, OSError) as error:

@@ -24,6 +24,9 @@ class ImageSet:
         labels: int64 (n,), or None where the set has none.
         factors: int64 (n, f), the index of each generating factor, or None.
         factor_names: the f names of the columns of `factors`.
+
+    Tensors are contiguous however the images were read, decoded or from a cache: a network rounds differently in
+    another layout.
     """
 
     name: str
@@ -33,6 +36,12 @@ class ImageSet:
     labels: Tensor | None = None
     factors: Tensor | None = None
     factor_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("images", "labels", "factors"):
+            tensor = getattr(self, name)
+            if tensor is not None:
+                object.__setattr__(self, name, tensor.contiguous())
 
     def __len__(self) -> int:
         return self.images.shape[0]

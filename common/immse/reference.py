@@ -31,6 +31,8 @@ class GaussianReference:
         eigenvectors: (d, d) float64, a column each; None for a diagonal Sigma, the shortcut for huge d.
         floor: the spectrum that formulas use is max(l_i, floor); D^2/12 for data on a grid of step D.
         provenance: what it was computed from, plain JSON values; saved along.
+
+    Its tensors are contiguous from the start, as they are in a file: products round differently in another layout.
     """
 
     mean: Tensor
@@ -38,6 +40,12 @@ class GaussianReference:
     eigenvectors: Tensor | None = None
     floor: float = 0.0
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "eigenvalues", "eigenvectors"):
+            tensor = getattr(self, name)
+            if tensor is not None:
+                object.__setattr__(self, name, tensor.contiguous())
 
     @classmethod
     def fit(
@@ -214,7 +222,7 @@ class GaussianReference:
         """Write to `path` (safetensors), whole or not at all."""
         tensors = {"mean": self.mean, "eigenvalues": self.eigenvalues}
         if self.eigenvectors is not None:
-            tensors["eigenvectors"] = self.eigenvectors.contiguous()
+            tensors["eigenvectors"] = self.eigenvectors
         header = {"floor": repr(self.floor), "provenance": json.dumps(self.provenance, sort_keys=True)}
         atomic.write_bytes(path, save(tensors, metadata=header))
 
@@ -228,7 +236,8 @@ class GaussianReference:
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                # Copied: in the file they are not aligned as torch aligns its own, on which rounding may depend too.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
             return cls(
                 tensors["mean"], tensors["eigenvalues"], tensors.get("eigenvectors"), float(header["floor"]),
                 json.loads(header["provenance"]),

@@ -56,6 +56,8 @@ class Moments:
         n: examples; 0 where a file of another tool does not say.
         extractor, resize: as in `Features`.
         reference: which sample it was, for example `train`.
+
+    Mean and covariance are contiguous, computed or read from any file: products round differently in another layout.
     """
 
     mean: Tensor
@@ -65,6 +67,10 @@ class Moments:
     resize: str = NONE
     reference: str = "train"
 
+    def __post_init__(self) -> None:
+        for name in ("mean", "cov"):
+            object.__setattr__(self, name, getattr(self, name).contiguous())
+
 
 def extract(extractor: Extractor, images: Array, batch: int = BATCH) -> Features:
     """Features of uint8 images (n, c, h, w), in batches.
@@ -72,7 +78,7 @@ def extract(extractor: Extractor, images: Array, batch: int = BATCH) -> Features
     Raises:
         UserError: images of another type or shape.
     """
-    images = torch.as_tensor(images)
+    images = torch.as_tensor(images).contiguous()  # samples come from files, their reference may be a transposed view
     if images.ndim != 4 or images.dtype != torch.uint8 or images.shape[1] not in (1, 3):
         raise UserError(
             f"images of shape {tuple(images.shape)} and type {images.dtype}: expected uint8 (n, 1 or 3, height, "

@@ -101,7 +101,7 @@ def train_extractor(
     Raises:
         UserError: images that are not uint8, or factors that do not fit.
     """
-    images = torch.as_tensor(images)
+    images = torch.as_tensor(images).contiguous()
     if images.ndim != 4 or images.dtype != torch.uint8:
         raise UserError(f"images of shape {tuple(images.shape)} and type {images.dtype}: expected uint8 (n, c, h, w)")
     if factors is not None:
