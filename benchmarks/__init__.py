@@ -1,1 +1,5 @@
 """Speed and accuracy, as commands."""
+
+from common.signals import stops_end_start
+
+stops_end_start()

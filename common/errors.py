@@ -72,9 +72,15 @@ def told_once() -> Iterator[None]:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a command's `main`; a `LabError` becomes one sentence on standard error and its exit code."""
+    """Run a command's `main`; a `LabError`, or a stop signal, becomes one sentence on standard error and an exit code.
+
+    A command that runs a sweep has handlers of its own within (`common.signals`), which keep what was done.
+    """
+    from common.signals import AGAIN, stops_raise  # its exceptions are these
+
     try:
-        main()
+        with stops_raise(then=AGAIN):
+            main()
     except LabError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)

@@ -12,6 +12,24 @@ from common.tensor_files import DAMAGED, canonical, fingerprint, read_tensors, w
 
 FOLDER = "pieces"
 
+Compute = Callable[[], dict[str, Tensor]]
+Keep = Callable[[str, Compute], dict[str, Tensor]]
+"""(name, compute) -> the piece of that name: a `Pieces`, or `unkept` where there is no run's folder."""
+
+
+def unkept(name: str, compute: Compute) -> dict[str, Tensor]:
+    """The piece, computed and not kept, in the form in which `Pieces` returns it: the same numbers follow from it."""
+    return {key: canonical(value) for key, value in compute().items()}
+
+
+def under(keep: Keep, prefix: str) -> Keep:
+    """`keep` whose names all begin with `prefix` and a hyphen, for a part of an evaluation that is done more than once.
+
+    >>> under(lambda name, compute: {"name": name}, "seed3")("term1", dict)
+    {'name': 'seed3-term1'}
+    """
+    return lambda name, compute: keep(f"{prefix}-{name}", compute)
+
 
 class Pieces:
     """The pieces of one evaluation, kept in the run's folder until the run has written its results.
@@ -36,7 +54,7 @@ class Pieces:
         self.of = of if isinstance(of, str) else fingerprint(dict(of.state_dict()))
         self._computed = False
 
-    def __call__(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def __call__(self, name: str, compute: Compute) -> dict[str, Tensor]:
         """The piece called `name`, on the CPU and contiguous: read from the folder, or computed and kept there.
 
         Under torchrun each process has pieces of its own. A stop signal ends the computation at once; the time limit
@@ -51,7 +69,7 @@ class Pieces:
         if self._computed and time_is_up():
             raise stopped(None, f"before '{name}' of an evaluation")
         with stops_raise(f"in '{name}' of an evaluation"):
-            found = {key: canonical(value) for key, value in compute().items()}
+            found = unkept(name, compute)
             write_tensors(self._path(name), found, {}, of=self.of)
         self._computed = True
         return found

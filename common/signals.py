@@ -1,11 +1,14 @@
 """Stop signals and the time limit: what is measured is kept, the exit code is 75, the same command goes on.
 
 A training loop notes a stop and ends after its step (`GracefulStop`); long evaluations and everything else end at once
-(`stops_raise`), since what they have measured is on disk piece by piece (`common.pieces`).
+(`stops_raise`), since what they have measured is on disk piece by piece (`common.pieces`). While Python still imports,
+there is nothing to keep (`stops_end_start`).
 """
 
 import contextlib
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -13,6 +16,10 @@ from types import FrameType, TracebackType
 from common.errors import InterruptedRunError
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+
+GOES_ON = "the same command goes on"
+AGAIN = "run the same command again"
+"""What the user of a stopped run is told, and of a command that keeps nothing, or has not begun."""
 
 _deadline = float("inf")  # of the process, in the time of time.monotonic
 
@@ -35,27 +42,48 @@ def time_is_up() -> bool:
     return time.monotonic() > _deadline
 
 
-def stopped(by: int | None, where: str = "") -> InterruptedRunError:
-    """The error that ends a run stopped by signal number `by` (None: by the time limit), with its place."""
+def stopped(by: int | None, where: str = "", then: str = GOES_ON) -> InterruptedRunError:
+    """The error that ends a run stopped by signal number `by` (None: by the time limit), with its place and what helps.
+
+    >>> print(stopped(None, "at step 3"))
+    stopped by the time limit at step 3; the same command goes on from there
+    """
     why = signal.Signals(by).name if by is not None else "the time limit"
-    place = f" {where}; the same command goes on from there" if where else "; the same command goes on"
+    place = f" {where}; {then} from there" if where else f"; {then}"
     return InterruptedRunError(f"stopped by {why}{place}", by)
 
 
+def stops_end_start() -> None:
+    """In a process that `python -m` has begun and that still looks for its module: a stop ends it at once, code 75.
+
+    Importing torch takes seconds, in which Python would die of a signal with another code. Each package calls this as
+    it is imported, which comes before its modules; imported by anything else than `python -m` it does nothing.
+    """
+    if sys.argv[:1] == ["-m"]:
+        for number in SIGNALS:
+            signal.signal(number, _end_at_once)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    stop = stopped(number, then=AGAIN)
+    os.write(2, f"error: {stop}\n".encode())
+    os._exit(stop.exit_code)  # an exception could be caught by what is being imported
+
+
 @contextlib.contextmanager
-def stops_raise(where: str = "") -> Iterator[None]:
+def stops_raise(where: str = "", then: str = GOES_ON) -> Iterator[None]:
     """Turn stop signals into `InterruptedRunError` at once, for work that keeps its results as it goes."""
     received: list[int] = []
 
     def raise_at_once(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        raise stopped(number, where)
+        raise stopped(number, where, then)
 
     with _handling(raise_at_once):
         yield
     if received:
         # It was raised where Python ignores exceptions, as in a destructor.
-        raise stopped(received[0], where)
+        raise stopped(received[0], where, then)
 
 
 class GracefulStop:

@@ -1,5 +1,6 @@
 """The discrete-time variational bound of DDPM and IDDPM: L_T + sum L_t + L_0, a bound of -log p(x0)."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from torch import Tensor
 from common.errors import UserError, choose
 from common.estimate import Estimate, mean_and_se
 from common.gaussian_baseline import log_normal_mass
+from common.pieces import Keep, unkept
 from common.schedules import DDPM
 from common.seeds import generator
 
@@ -17,6 +19,7 @@ StepModel = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """(x_i (n, ...), step i (n,) int64) -> eps_hat, of the shape of x_i, and the variance's v in [-1, 1] or None."""
 
 VARIANCES = ("large", "small", "learned")
+PIECE = 4096  # network evaluations of a piece, about (and all images at one step at least)
 NOISE_BLOCK = 256  # images whose noise is drawn at once: what an image gets does not depend on the batch
 
 
@@ -81,7 +84,15 @@ class VariationalBound:
 
     @torch.no_grad()
     def terms(
-        self, model: StepModel, x: Tensor, *, steps: int = 0, seed: int = 0, batch: int = 512, first: int = 0
+        self,
+        model: StepModel,
+        x: Tensor,
+        *,
+        steps: int = 0,
+        seed: int = 0,
+        batch: int = 512,
+        first: int = 0,
+        keep: Keep = unkept,
     ) -> BoundTerms:
         """The terms of every image.
 
@@ -93,19 +104,32 @@ class VariationalBound:
             seed: the noise of image j at the k-th evaluated step is a function of (seed, k, j).
             batch: images per network call.
             first: number of the first image in its data set, a multiple of `NOISE_BLOCK`, where x is a part of it.
+            keep: keeps all images' values at a few steps as a piece.
         """
         chosen, weight = self._chosen(steps, seed)
         transitions = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         means = torch.zeros(len(chosen), dtype=torch.float64)
-        for k, step in enumerate(chosen.tolist()):
-            values = self._at(model, x, step, (seed, k, first), batch)
-            transitions += weight[k] * values
-            means[k] = float(values.mean())
+
+        def measure(numbers: list[int]) -> dict[str, Tensor]:
+            found = [self._at(model, x, int(chosen[k]), (seed, k, first), batch) for k in numbers]
+            return {"values": torch.stack(found)}
+
+        for part in torch.arange(len(chosen)).split(max(1, PIECE // len(x))):
+            kept = keep(f"steps-{int(part[0]):04d}", functools.partial(measure, part.tolist()))["values"]
+            for k, values in zip(part.tolist(), kept.to(x.device), strict=True):
+                transitions += weight[k] * values
+                means[k] = float(values.mean())
         # Within a stratum the summand moves by about what lies between it and the next: variance (difference)^2 / 12.
         slope = (weight * means).diff().square() / 12 if steps else torch.zeros(1)
-        reconstruction = self.reconstruction(model, x, seed=seed, batch=batch, first=first)
+        last = keep(
+            "reconstruction", lambda: {"values": self.reconstruction(model, x, seed=seed, batch=batch, first=first)}
+        )
         return BoundTerms(
-            self.prior(x), transitions, reconstruction, math.sqrt(float(slope.sum())), len(x) * (1 + len(chosen))
+            self.prior(x),
+            transitions,
+            last["values"].to(x.device),
+            math.sqrt(float(slope.sum())),
+            len(x) * (1 + len(chosen)),
         )
 
     @torch.no_grad()

@@ -3,7 +3,9 @@
 bound = T1 + sqrt(2) R (T2 + T3) + score-matching loss on the training set.
 """
 
+import functools
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from common.empirical import empirical_score
 from common.errors import UserError
+from common.pieces import Keep, unkept
 from common.samplers import Score
 from common.schedules import VP, Level, expand
 from common.seeds import generator
@@ -91,6 +94,15 @@ class ScoreNorm:
         self.published = torch.maximum(self.published, norms.mean(1).cpu())
         self.exact = torch.maximum(self.exact, norms.amax(1).cpu())
 
+    def merge(self, kept: Mapping[str, Tensor], members: list[int] | slice = slice(None)) -> None:
+        """Take in what another has seen of `members` on other steps: its `tensors`."""
+        self.published[members] = torch.maximum(self.published[members], kept["published"])
+        self.exact[members] = torch.maximum(self.exact[members], kept["exact"])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """`published` and `exact` by name, as a piece keeps them."""
+        return {"published": self.published, "exact": self.exact}
+
 
 @dataclass(frozen=True)
 class ScoreLosses:
@@ -114,6 +126,7 @@ def score_losses(
     draws: int = 512,
     replicates: int = 16,
     score_batch: int = 1_000_000,
+    keep: Keep = unkept,
 ) -> ScoreLosses:
     """Both score-matching losses of k networks on their own training sets.
 
@@ -136,19 +149,24 @@ def score_losses(
         draws: noised points per replicate, at least.
         replicates: independent repetitions.
         score_batch: points per network call.
+        keep: keeps each replicate as a piece.
     """
     if not 0 < t_eps < float(T.min()):
         raise UserError(f"--t-eps must lie in (0, T), not {t_eps} with T = {float(T.min())}")
     T = T.to(data)[:, None]
-    published, exact = [], []
-    for replicate in range(replicates):
+
+    def measure(replicate: int) -> dict[str, Tensor]:
         x0, u, eps = spread_noise(data, seeds, draws, "score_loss", replicate)
-        published.append(published_loss(score, schedule, x0, u * T, eps, score_batch))
         start, end = schedule.t_to_logsnr(torch.full_like(T, t_eps)), schedule.t_to_logsnr(T)
         t = schedule.logsnr_to_t(start + u * (end - start))
         mean = _exact_gap(score, schedule, x0, t, eps, data, score_batch)
-        exact.append(0.5 * (start - end)[:, 0].double().cpu() * mean)
-    (p, p_se), (e, e_se) = (_over_replicates(parts) for parts in (published, exact))
+        return {
+            "published": published_loss(score, schedule, x0, u * T, eps, score_batch),
+            "exact": 0.5 * (start - end)[:, 0].double().cpu() * mean,
+        }
+
+    kept = [keep(f"score-losses-{one:02d}", functools.partial(measure, one)) for one in range(replicates)]
+    (p, p_se), (e, e_se) = (_over_replicates([one[kind] for one in kept]) for kind in ("published", "exact"))
     return ScoreLosses(p, p_se, e, e_se)
 
 

@@ -5,12 +5,15 @@ folder. T1 + sqrt(2) R T2 alone falls in T, so the least T is that of the whole 
 """
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from common.errors import run_main
+from common.pieces import Keep, Pieces
 from common.results import write
 from common.results.tables.diffusion import BoundColumns, ToyChoice
 from common.runs import Run, pick_device
@@ -26,6 +29,8 @@ from diffusion.search import grid_then_golden
 from diffusion.toy import ToyStudy, training_data
 from diffusion.toy_evaluate import TERM1_POINTS
 
+TermsAt = Callable[[torch.Tensor], TermsInT]
+"""All terms of the bound at T (k,)."""
 T_BETAS = (0.9, 0.95)
 """Adam's memories for T: short ones, since the bound of an untrained network has far larger gradients."""
 
@@ -69,9 +74,10 @@ def choose(run: Run, config: ChooseTConfig) -> list[ToyChoice]:
 
     def evaluate(step: int) -> list[dict[str, Any]]:
         epoch = step // per_epoch
-        rows = gradient_rows(config, model, bound, epoch)
+        terms_at = measurer(config, model, bound, Pieces(run.folder, model))
+        rows = gradient_rows(config, model, terms_at, epoch)
         if epoch == config.epochs:
-            rows += search_rows(config, model, bound)
+            rows += search_rows(config, terms_at)
         return toy.as_dicts(rows)
 
     training = Training(
@@ -85,34 +91,43 @@ def choose(run: Run, config: ChooseTConfig) -> list[ToyChoice]:
     return [ToyChoice(**row) for row in train(run, training)]
 
 
-def measured_terms(config: ChooseTConfig, model: SharedNetworks, bound: BoundInT, T: torch.Tensor) -> TermsInT:
-    """All terms at T (k,) on the shared networks as they stand, L on the sampler's path at this T."""
-    with torch.no_grad():
-        draws = max(config.mi_draws, -(-TERM1_POINTS // config.m))
+def measurer(config: ChooseTConfig, model: SharedNetworks, bound: BoundInT, keep: Keep) -> TermsAt:
+    """Measures all terms on the shared networks as they stand, L on the sampler's path at the T that is asked for.
+
+    `keep` keeps each call as a piece: the same T are asked for, in the same order, whenever it is done again.
+    """
+    draws = max(config.mi_draws, -(-TERM1_POINTS // config.m))
+    numbers = itertools.count()
+
+    @torch.no_grad()
+    def measure(T: torch.Tensor) -> dict[str, torch.Tensor]:
         norm = bound.norm(model.score, T)
-        return bound.terms(model.score, T, norm, "choose_T", draws=draws, points=512, replicates=16)
+        terms = bound.terms(model.score, T, norm, "choose_T", draws=draws, points=512, replicates=16)
+        return {name: item for name, item in vars(terms).items() if name != "R"}
+
+    return lambda T: TermsInT(**keep(f"terms-{next(numbers):03d}", lambda: measure(T)), R=config.R)
 
 
-def gradient_rows(config: ChooseTConfig, model: SharedNetworks, bound: BoundInT, epoch: int) -> list[BoundColumns]:
+def gradient_rows(config: ChooseTConfig, model: SharedNetworks, terms_at: TermsAt, epoch: int) -> list[BoundColumns]:
     """T as trained so far and the bound there, one row for each network."""
     T = model.T.detach()
-    terms = measured_terms(config, model, bound, T)
+    terms = terms_at(T)
     return [shared_row(config, terms, i, epoch, "gradient", float(T[i])) for i in range(len(T))]
 
 
-def search_rows(config: ChooseTConfig, model: SharedNetworks, bound: BoundInT) -> list[BoundColumns]:
+def search_rows(config: ChooseTConfig, terms_at: TermsAt) -> list[BoundColumns]:
     """The grid that the search looked at and the T of the least bound that it found."""
     seen: dict[float, TermsInT] = {}
 
     def nats(T: torch.Tensor) -> torch.Tensor:
-        terms = measured_terms(config, model, bound, T)
+        terms = terms_at(T)
         seen.setdefault(float(T[0]), terms)
         return terms.nats
 
     members = range(len(config.seeds))
     best, scanned = grid_then_golden(nats, len(config.seeds), config.T, config.T_tolerance)
     rows = [shared_row(config, seen[T], i, config.epochs, "scan", T, T) for T, _ in scanned for i in members]
-    terms = measured_terms(config, model, bound, best)
+    terms = terms_at(best)
     return [*rows, *(shared_row(config, terms, i, config.epochs, "search", float(best[i])) for i in members)]
 
 

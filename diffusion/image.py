@@ -13,6 +13,7 @@ import torch
 from common.data import ImageSet
 from common.networks.arithmetic import set_arithmetic
 from common.networks.unet import UNet, UNetConfig
+from common.pieces import Pieces
 from common.results import ImageBound, write, write_arrays
 from common.runs import Run, pick_device
 from common.schedules import VP
@@ -73,7 +74,7 @@ def train_and_measure(
 
     score.load_state_dict(training.averaged(), strict=False)
     epoch = config.iterations // objective.per_epoch
-    return ImageEvaluation(config, data, test, transform).rows(score, epoch)
+    return ImageEvaluation(config, data, test, transform, Pieces(run.folder, score)).rows(score, epoch)
 
 
 def summary(config: ImageConfig, columns: list[dict[str, Any]]) -> str:

@@ -1,5 +1,6 @@
 """Evaluation of one image model: bits per dimension by ODE and by ELBO, every term of the bound, samples."""
 
+import functools
 import math
 from typing import Any
 
@@ -12,7 +13,8 @@ from common.data import ImageSet
 from common.empirical import mutual_information
 from common.estimate import mean_and_se
 from common.likelihood import ElboDraw, draw_probe, elbo_from_denoising, hutchinson, ode_log_likelihood
-from common.samplers import StepNoise, reverse_sde, step_count
+from common.pieces import Keep, unkept
+from common.samplers import StepNoise, reverse_sde, step_count, walk_in_pieces
 from common.schedules import VP
 from common.seeds import generator
 from common.time_laws import DebiasedTime
@@ -35,10 +37,13 @@ class ImageEvaluation:
         train: training images, on the device.
         test: all held-out images, on the device; the first `config.test_images` are used.
         transform: grey levels to logits.
+        keep: keeps what is measured piece by piece, of one model at a time (`common.pieces`).
     """
 
-    def __init__(self, config: ImageConfig, train: ImageSet, test: ImageSet, transform: LogitTransform):
-        self.config, self.train, self.transform = config, train, transform
+    def __init__(
+        self, config: ImageConfig, train: ImageSet, test: ImageSet, transform: LogitTransform, keep: Keep = unkept
+    ):
+        self.config, self.train, self.transform, self.keep = config, train, transform, keep
         self.test = test.take(torch.arange(min(config.test_images, len(test)), device=test.images.device))
         self.schedule = VP(config.beta_min, config.beta_max)
         self.device = train.images.device
@@ -84,16 +89,19 @@ class ImageEvaluation:
         shape = (self.config.samples, *self.train.shape)
         x_T = torch.randn(shape, generator=generator(self.config.seed, "prior")).to(self.device)
         noise = StepNoise([self.config.seed], "sampler", shape, self.device)
-        norm = ScoreNorm(1)
-        samples = reverse_sde(
-            score,
-            self.schedule,
-            x_T,
-            self.config.T,
-            steps,
-            lambda step: noise(step)[0],
-            observe=lambda s, t: norm.observe(s[None], t[None]),
-        )
+
+        def walk(x: Tensor, part: range) -> dict[str, Tensor]:
+            norm = ScoreNorm(1)
+            x = reverse_sde(
+                score, self.schedule, x, self.config.T, steps, lambda step: noise(step)[0],
+                observe=lambda s, t: norm.observe(s[None], t[None]), part=part,
+            )  # fmt: skip
+            return {"x": x, **norm.tensors()}
+
+        samples, norm = x_T, ScoreNorm(1)
+        for kept in walk_in_pieces(self.keep, f"samples-{steps}", x_T, steps, walk):
+            samples = kept["x"].to(x_T)
+            norm.merge(kept)
         return samples, norm
 
     def ode(self, score: ImageScore, y: Tensor) -> tuple[Tensor, int]:
@@ -102,28 +110,36 @@ class ImageEvaluation:
         evaluations = 0
         for index in range(self.config.ode_probes):
             probe = draw_probe(self.config.probe, y.shape, generator(self.config.seed, "probe", index)).to(y)
+            batches = zip(self._batches(y), self._batches(probe), strict=True)
             parts = [
-                ode_log_likelihood(
-                    hutchinson(score, v), self.schedule, x, self.config.T, tolerance=self.config.ode_tolerance
-                )
-                for x, v in zip(self._batches(y), self._batches(probe), strict=True)
+                self.keep(f"ode-{index:02d}-{place:04d}", functools.partial(self._ode_batch, score, *batch))
+                for place, batch in enumerate(batches)
             ]
-            total += torch.cat([part.log_p for part in parts])
-            evaluations += sum(part.evaluations for part in parts)
+            total += torch.cat([part["log_p"] for part in parts]).to(total)
+            evaluations += sum(int(part["evaluations"]) for part in parts)
         return total / self.config.ode_probes, evaluations
 
     def elbo(self, score: ImageScore, y: Tensor) -> Tensor:
         """The ELBO of the logits y (n,), averaged over `config.elbo_draws` stratified, debiased times per image."""
         law = DebiasedTime(self.schedule, self.config.T, self.config.t_eps)
         total = torch.zeros(len(y), dtype=torch.float64, device=y.device)
-        for draw in range(self.config.elbo_draws):
+
+        def measure(draw: int) -> dict[str, Tensor]:
             source = generator(self.config.seed, "elbo", draw)
             u = (draw + torch.rand(len(y), generator=source)) / self.config.elbo_draws
             eps, eps_T = (torch.randn(y.shape, generator=source).to(y) for _ in range(2))
             batches = zip(*(self._batches(item) for item in (y, u.to(y), eps, eps_T)), strict=True)
             values = [elbo_from_denoising(score, self.schedule, x, law, ElboDraw(*drawn)) for x, *drawn in batches]
-            total += torch.cat(values)
+            return {"values": torch.cat(values)}
+
+        for draw in range(self.config.elbo_draws):
+            total += self.keep(f"elbo-{draw:04d}", functools.partial(measure, draw))["values"].to(total.device)
         return total / self.config.elbo_draws
+
+    def _ode_batch(self, score: ImageScore, x: Tensor, probe: Tensor) -> dict[str, Tensor]:
+        tolerance = self.config.ode_tolerance
+        found = ode_log_likelihood(hutchinson(score, probe), self.schedule, x, self.config.T, tolerance=tolerance)
+        return {"log_p": found.log_p, "evaluations": torch.tensor(found.evaluations)}
 
     def _batches(self, x: Tensor) -> tuple[Tensor, ...]:
         return x.split(self.config.eval_batch)
@@ -167,18 +183,19 @@ class ImageEvaluation:
 
     def _exact_terms(self) -> tuple[float, float, float]:
         level = self.schedule.at(torch.tensor(self.config.T, dtype=torch.float64))
-        outer = self.config.mi_outer if self.config.mi_outer < len(self.train) else None
-        draws = 2 if outer else 2 * math.ceil(max(2, 500 // len(self.train)) / 2)
-        information = mutual_information(
-            self.x0,
-            float(level.alpha),
-            float(level.sigma),
-            outer=outer,
-            draws=draws,
-            seed_or_generator=self.config.seed,
-        )
         second = float(term2(self.x0.flatten(1), level.alpha))
-        return -information.value, information.se, second
+
+        def information() -> dict[str, Tensor]:
+            outer = self.config.mi_outer if self.config.mi_outer < len(self.train) else None
+            draws = 2 if outer else 2 * math.ceil(max(2, 500 // len(self.train)) / 2)
+            found = mutual_information(
+                self.x0, float(level.alpha), float(level.sigma), outer=outer, draws=draws,
+                seed_or_generator=self.config.seed,
+            )  # fmt: skip
+            return {"nats": torch.tensor([found.value, found.se], dtype=torch.float64)}
+
+        value, se = self.keep("information", information)["nats"].tolist()
+        return -value, se, second
 
     def _losses(self, score: ImageScore) -> ScoreLosses:
         return score_losses(
@@ -191,6 +208,7 @@ class ImageEvaluation:
             draws=self.config.score_draws,
             replicates=self.config.score_replicates,
             score_batch=self.config.eval_batch,
+            keep=self.keep,
         )
 
     def _pictures(self, samples: Tensor) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from common.ensemble import EnsembleMLP
 from common.epochs import NoisedBatch, NoisedEpochs
 from common.errors import run_main
+from common.pieces import Pieces
 from common.results import ToyBound, write, write_arrays
 from common.results.tables.diffusion import BoundColumns
 from common.runs import Run, pick_device
@@ -41,7 +42,7 @@ def run_toy(preset: str, config: ToyConfig) -> None:
         rows = [ToyBound(**row) for row in study.train(run)]
 
         provenance = run.provenance()
-        write_arrays(config.results_dir, "diffusion", run.id, study.pictures(), provenance)
+        write_arrays(config.results_dir, "diffusion", run.id, study.pictures(run), provenance)
         path = write(config.results_dir, ToyBound, run.id, rows, provenance)
         run.say(f"m = {config.m}: {len(rows)} rows in {path} after {run.seconds:.0f} s")
 
@@ -84,14 +85,16 @@ class ToyStudy:
             optimizer=torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True),
             objective=lambda step: self.loss(self.model, self.batches, step),
             steps=config.epochs * per_epoch,
-            evaluate=lambda step: as_dicts(self.evaluation.rows(self.model, step // per_epoch)),
+            evaluate=lambda step: as_dicts(
+                self.evaluation.rows(self.model, step // per_epoch, Pieces(run.folder, self.model))
+            ),
             evaluate_after=[epoch * per_epoch for epoch in range(every, config.epochs + 1, every)],
         )
         return train(run, training)
 
-    def pictures(self) -> dict[str, np.ndarray]:
+    def pictures(self, run: Run) -> dict[str, np.ndarray]:
         """The arrays of `ToyEvaluation.pictures` at the end of the training."""
-        return self.evaluation.pictures(self.model, self.config.epochs)
+        return self.evaluation.pictures(self.model, self.config.epochs, Pieces(run.folder, self.model))
 
 
 def training_data(config: ToyConfig, seeds: list[int]) -> Tensor:

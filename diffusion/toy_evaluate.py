@@ -1,5 +1,6 @@
 """Evaluation of the 2-D networks: every term of the bound, the exact test KL, and the published kernel estimate."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,9 +12,10 @@ from common.empirical import mutual_information_batch
 from common.ensemble import EnsembleMLP
 from common.estimate import mean_and_se
 from common.likelihood import ode_log_likelihood
+from common.pieces import Keep, under, unkept
 from common.results import ToyBound
 from common.results.tables.diffusion import BoundColumns
-from common.samplers import StepNoise, reverse_sde, step_count
+from common.samplers import StepNoise, reverse_sde, step_count, walk_in_pieces
 from common.schedules import VP, expand
 from common.seeds import generator
 from common.toy import make
@@ -25,6 +27,7 @@ STEP_RULES = ("fixed_number", "fixed_size")
 MakeRow = Callable[[int, dict[str, Any]], BoundColumns]
 """(index of the network, columns of the bound) -> a row of a table that has them."""
 TERM1_POINTS = 4000  # noised points behind T1 of one network, at least
+STEPS_OF_A_PIECE = 256  # sampler steps after which the states of a batch are kept: seconds
 MEMBERS_AT_ONCE = 10  # networks per evaluation batch: their activations then stay in the processor's cache
 
 
@@ -78,11 +81,11 @@ class ToyEvaluation:
         self._samples: Tensor | None = None
         self._information: tuple[Tensor, Tensor] | None = None
 
-    def rows(self, model: EnsembleMLP, epoch: int) -> list[BoundColumns]:
-        """All rows of the table for the networks as they are now."""
+    def rows(self, model: EnsembleMLP, epoch: int, keep: Keep = unkept) -> list[BoundColumns]:
+        """All rows of the table for the networks as they are now; `keep` keeps what is measured piece by piece."""
         score = PlugInScore(model, self.schedule)
-        losses = self._losses(model)
-        kl, kl_se = self.test_kl(model)
+        losses = self._losses(model, keep)
+        kl, kl_se = self.test_kl(model, keep)
         rows: list[BoundColumns] = []
         self._samples = torch.empty(len(self.members), self.config.test_points, 2)
         drawn: dict[tuple[int, ...], tuple[Tensor, ScoreNorm]] = {}
@@ -90,7 +93,7 @@ class ToyEvaluation:
             for steps, group in self._groups(rule).items():
                 key = (steps, *group)
                 if key not in drawn:  # at T = 1 the two rules are one
-                    drawn[key] = self.sample(score, group, steps)
+                    drawn[key] = self.sample(score, group, steps, keep)
                 self._samples[group] = drawn[key][0]
                 rows += self._rows_of_group(epoch, rule, steps, group, drawn[key], losses, kl, kl_se)
         return rows
@@ -102,44 +105,51 @@ class ToyEvaluation:
             self._test = torch.stack([self.law.sample(n, generator(seed, "test")) for seed in self.seeds])
         return self._test
 
-    def test_kl(self, model: EnsembleMLP) -> tuple[Tensor, Tensor]:
+    def test_kl(self, model: EnsembleMLP, keep: Keep = unkept) -> tuple[Tensor, Tensor]:
         """KL(p || p_theta) = E_p[log p - log p_theta] (k,) and its standard error over the test points."""
-        log_ratio = torch.cat([self._log_ratio(model, group) for group in self._chunks(range(len(self.members)))])
+        parts = [
+            keep(f"ode-{group[0]:03d}", functools.partial(self._log_ratio, model, group))
+            for group in self._chunks(range(len(self.members)))
+        ]
+        log_ratio = torch.cat([part["log_ratio"] for part in parts])
         means, errors = zip(*(mean_and_se(values) for values in log_ratio), strict=True)
         return torch.tensor(means, dtype=torch.float64), torch.tensor(errors, dtype=torch.float64)
 
-    def sample(self, score: PlugInScore, group: list[int], steps: int) -> tuple[Tensor, ScoreNorm]:
+    def sample(self, score: PlugInScore, group: list[int], steps: int, keep: Keep = unkept) -> tuple[Tensor, ScoreNorm]:
         """Samples (k', n, 2) of the networks in `group` by the reverse SDE from N(0, I), and their score norms."""
-        n = self.config.test_points
         parts, norm = [], ScoreNorm(len(group))
         for chunk in self._chunks(group):
-            chosen = PlugInScore(score.model.select(chunk), self.schedule)
-            seeds = [self.seeds[i] for i in chunk]
-            x_T = torch.stack([torch.randn(n, 2, generator=generator(seed, "prior")) for seed in seeds])
-            noise = StepNoise(seeds, "sampler", (n, 2), self.data.device)
-            part = ScoreNorm(len(chunk))
-            parts.append(
-                reverse_sde(
-                    chosen,
-                    self.schedule,
-                    x_T.to(self.data),
-                    self.times[chunk][:, None],
-                    steps,
-                    noise,
-                    observe=part.observe,
-                )
-            )
-            at = [group.index(i) for i in chunk]
-            norm.published[at], norm.exact[at] = part.published, part.exact
-        return torch.cat(parts).cpu(), norm
+            drawn, seen = self._sample_chunk(score, chunk, steps, under(keep, f"samples-{steps:05d}-{chunk[0]:03d}"))
+            parts.append(drawn)
+            norm.merge(seen.tensors(), [group.index(i) for i in chunk])
+        return torch.cat(parts), norm
 
-    def pictures(self, model: EnsembleMLP, epoch: int) -> dict[str, np.ndarray]:
+    def _sample_chunk(self, score: PlugInScore, chunk: list[int], steps: int, keep: Keep) -> tuple[Tensor, ScoreNorm]:
+        n, seeds = self.config.test_points, [self.seeds[i] for i in chunk]
+        chosen = PlugInScore(score.model.select(chunk), self.schedule)
+        x_T = torch.stack([torch.randn(n, 2, generator=generator(seed, "prior")) for seed in seeds]).to(self.data)
+        noise = StepNoise(seeds, "sampler", (n, 2), self.data.device)
+        times = self.times[chunk][:, None]
+
+        def walk(x: Tensor, part: range) -> dict[str, Tensor]:
+            norm = ScoreNorm(len(chunk))
+            x = reverse_sde(chosen, self.schedule, x, times, steps, noise, observe=norm.observe, part=part)
+            return {"x": x, **norm.tensors()}
+
+        drawn, seen = x_T, ScoreNorm(len(chunk))
+        for kept in walk_in_pieces(keep, "x", x_T, steps, walk, STEPS_OF_A_PIECE):
+            drawn = kept["x"]
+            seen.merge(kept)
+        return drawn, seen
+
+    def pictures(self, model: EnsembleMLP, epoch: int, keep: Keep = unkept) -> dict[str, np.ndarray]:
         """Samples of every network under the rule fixed_size, and test points of the first seed, for the figures.
 
-        The samples are those of the last evaluation; where a run was resumed behind it, they are drawn again.
+        The samples are those of the last evaluation; where a run was resumed behind it, they are drawn
+        again, or are still kept.
         """
         if self._samples is None:
-            self.rows(model, epoch)
+            self.rows(model, epoch, keep)
         assert self._samples is not None  # rows() leaves those of its last step rule, fixed_size
         return {
             "samples": self._samples.numpy().astype(np.float32),
@@ -149,7 +159,7 @@ class ToyEvaluation:
             "test": self.test_points()[0].numpy().astype(np.float32),
         }
 
-    def _log_ratio(self, model: EnsembleMLP, group: list[int]) -> Tensor:
+    def _log_ratio(self, model: EnsembleMLP, group: list[int]) -> dict[str, Tensor]:
         chosen = PlugInScore(model.select(group), self.schedule)
         points = self.test_points()[group]
         solved = ode_log_likelihood(
@@ -159,16 +169,15 @@ class ToyEvaluation:
             self.times[group][:, None],
             tolerance=self.config.ode_tolerance,
         )
-        return self.law.log_prob(points) - solved.log_p.cpu().double()
+        return {"log_ratio": self.law.log_prob(points) - solved.log_p.cpu().double()}
 
-    def _losses(self, model: EnsembleMLP) -> ScoreLosses:
+    def _losses(self, model: EnsembleMLP, keep: Keep) -> ScoreLosses:
         parts = []
         for group in self._chunks(range(len(self.members))):
             chosen = PlugInScore(model.select(group), self.schedule)
             seeds = [self.seeds[i] for i in group]
-            parts.append(
-                score_losses(chosen, self.data[group], self.schedule, self.times[group], seeds, t_eps=self.config.t_eps)
-            )
+            below, times, t_eps = under(keep, f"{group[0]:03d}"), self.times[group], self.config.t_eps
+            parts.append(score_losses(chosen, self.data[group], self.schedule, times, seeds, t_eps=t_eps, keep=below))
         fields = ("published", "published_se", "exact", "exact_se")
         return ScoreLosses(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
 

@@ -1,1 +1,5 @@
 """Wang et al. 2023: diffusion models with a useful low-dimensional code."""
+
+from common.signals import stops_end_start
+
+stops_end_start()

@@ -5,31 +5,39 @@ import torch
 
 from common.data import ImageSet
 from common.errors import UserError
+from common.pieces import Keep
 from common.transforms import ScaleTransform
 from infodiffusion.checkpoint import folder_of
 from infodiffusion.config import InfoConfig, settled
 from infodiffusion.data import attributes_or_factors
 from infodiffusion.networks import Autoencoder
 
-BATCH = 500
+BATCH = 500  # images of one network call and of one piece
 SPLITS = ("train", "test")
 
 
 @torch.inference_mode()
-def encode(model: Autoencoder, images: ImageSet) -> np.ndarray:
-    """The code of each image without noise, float32 (n, a_dim): mu where the decoder is given samples, else a."""
+def encode(model: Autoencoder, images: ImageSet, keep: Keep, name: str) -> np.ndarray:
+    """The code of each image without noise, float32 (n, a_dim): mu where the decoder is given samples, else a.
+
+    `keep` keeps the codes as pieces called `name`.
+    """
     scale = ScaleTransform(images.levels)
-    return torch.cat([model.code(scale.forward(block)).cpu() for block in images.images.split(BATCH)]).numpy()
+    parts = [
+        keep(f"codes-{name}-{number:05d}", lambda: {"codes": model.code(scale.forward(block))})  # noqa: B023 (called at once)
+        for number, block in enumerate(images.images.split(BATCH))
+    ]
+    return torch.cat([part["codes"] for part in parts]).numpy()
 
 
-def code_arrays(model: Autoencoder, train: ImageSet, test: ImageSet) -> dict[str, np.ndarray]:
+def code_arrays(model: Autoencoder, train: ImageSet, test: ImageSet, keep: Keep) -> dict[str, np.ndarray]:
     """`codes_train` (n, a_dim), `factors_train` (n, f), `labels_train` (n,), and the same of the test images.
 
     Factors are the set's known factors (CelebA: its attributes); labels its classes. What a set has not is left out.
     """
     found = {}
     for split, images in zip(SPLITS, (train, test), strict=True):
-        found[f"codes_{split}"] = encode(model, images)
+        found[f"codes_{split}"] = encode(model, images, keep, split)
         factors = attributes_or_factors(images)
         if factors is not None:
             found[f"factors_{split}"] = factors.numpy()

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from common.pieces import Pieces
 from common.runs import Run, pick_device
 from common.seeds import generator
 from infodiffusion.checkpoint import experiment_of, load_coded
@@ -20,7 +21,7 @@ def save_codes(preset: str, config: InfoConfig) -> None:
     train, test = images_of(config, device)
     model = load_coded(config, device)
     with run.open():
-        keep_arrays(run, config, code_arrays(model, train, test))
+        keep_arrays(run, config, code_arrays(model, train, test, Pieces(run.folder, model)))
 
 
 def plot_codes(preset: str, config: InfoConfig) -> None:

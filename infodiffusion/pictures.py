@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from common.data import ImageSet
 from common.errors import UserError
+from common.pieces import Keep, Pieces
 from common.runs import Run, pick_device
 from common.samplers import SampleNoise
 from common.transforms import ScaleTransform
@@ -17,7 +18,7 @@ from infodiffusion.config import InfoConfig
 from infodiffusion.images import images_of
 from infodiffusion.networks import Autoencoder
 from infodiffusion.outputs import for_figures, keep_arrays, keep_pictures, spread_over, to_pixels, write_pngs
-from infodiffusion.sampling import BATCH, decode, draw_all, encode_noise
+from infodiffusion.sampling import BATCH, decode, draw_pixels, encode_noise
 
 TRAVERSED = [round(-1.5 + 0.3 * k, 1) for k in range(11)]
 """Values that one coordinate of a code takes (published)."""
@@ -32,9 +33,8 @@ def sample(preset: str, config: InfoConfig) -> None:
     train, _ = images_of(config, device)
     with run.open():
         _say_whose_codes(run, config)
-        x = draw_all(config, device, config.n)
-        real = spread_over(train, config.n).images.cpu().numpy()
-        pictures = {"samples": to_pixels(x, train.levels), "train": real}
+        drawn = draw_pixels(config, device, config.n, train.levels, run.folder)
+        pictures = {"samples": drawn, "train": spread_over(train, config.n).images.cpu().numpy()}
         keep_pictures(run, config, {name: for_figures(item, train.levels) for name, item in pictures.items()})
 
 
@@ -44,9 +44,8 @@ def sample_for_fid(preset: str, config: InfoConfig) -> None:
     train, _ = images_of(config, device)
     with run.open():
         _say_whose_codes(run, config)
-        _keep_images(
-            run, config, "generated", to_pixels(draw_all(config, device, config.n), train.levels), train.levels
-        )
+        drawn = draw_pixels(config, device, config.n, train.levels, run.folder)
+        _keep_images(run, config, "generated", drawn, train.levels)
 
 
 def save_originals(preset: str, config: InfoConfig) -> None:
@@ -63,15 +62,16 @@ def traverse(preset: str, config: InfoConfig) -> None:
     _, test = images_of(config, device)
     model = load_coded(config, device)
     with run.open():
-        x = _chosen(config, test, 1)
+        x, keep = _chosen(config, test, 1), Pieces(run.folder, model)
         code = model.code(x)
-        x_T = encode_noise(config, model, code, x)
+        x_T = _inverted(keep, config, model, code, x)
         dimensions = min(config.a_dim, SHOWN_DIMENSIONS)
         moved = code.repeat(dimensions, len(TRAVERSED), 1)
         for k in range(dimensions):
             moved[k, :, k] = torch.tensor(TRAVERSED, device=device)
-        blocks = moved.flatten(0, 1).split(BATCH)
-        rows = [_decode(_deterministic(config), model, a, x_T.repeat(len(a), 1, 1, 1)) for a in blocks]
+        blocks = enumerate(moved.flatten(0, 1).split(BATCH))
+        plain = _deterministic(config)
+        rows = [_decode(keep, f"row-{i:03d}", plain, model, a, x_T.repeat(len(a), 1, 1, 1)) for i, a in blocks]
         shown = for_figures(to_pixels(torch.cat(rows), test.levels), test.levels)
         pictures = {"traversals": shown.reshape(dimensions, len(TRAVERSED), *shown.shape[1:])}
         keep_pictures(run, config, {**pictures, "original": for_figures(to_pixels(x, test.levels), test.levels)})
@@ -86,19 +86,19 @@ def interpolate(preset: str, config: InfoConfig) -> None:
     _, test = images_of(config, device)
     model = load_model(config, device)
     with run.open():
-        x = _chosen(config, test, 2)
+        x, keep = _chosen(config, test, 2), Pieces(run.folder, model)
         code = model.code(x) if isinstance(model, Autoencoder) else None
-        x_T = encode_noise(config, model, code, x)
+        x_T = _inverted(keep, config, model, code, x)
         e = torch.linspace(0, 1, STRIP, device=device)
         between = None if code is None else _quarter(code, e)
         plain = _deterministic(config)
-        strip = _decode(plain, model, between, _great_circle(x_T, e))
+        strip = _decode(keep, "strip", plain, model, between, _great_circle(x_T, e))
         noise = SampleNoise(config.seed, "reconstruction", 2, tuple(x.shape[1:]), 0, device)
         parts = {
             "strip": strip,
             "original": x,
-            "with_x_T": _decode(plain, model, code, x_T),
-            "without_x_T": _decode(plain, model, code, noise.start()),
+            "with_x_T": _decode(keep, "with-x-T", plain, model, code, x_T),
+            "without_x_T": _decode(keep, "without-x-T", plain, model, code, noise.start()),
         }
         keep_pictures(
             run, config, {name: for_figures(to_pixels(item, test.levels), test.levels) for name, item in parts.items()}
@@ -111,9 +111,9 @@ def redraw(preset: str, config: InfoConfig) -> None:
     _, test = images_of(config, device)
     model = load_coded(config, device)
     with run.open():
-        x = _chosen(config, test, 1)
+        x, keep = _chosen(config, test, 1), Pieces(run.folder, model)
         noise = SampleNoise(config.seed, "redraw", config.n, tuple(x.shape[1:]), 0, device)
-        drawn = _decode(config, model, model.code(x).repeat(config.n, 1), noise.start())
+        drawn = _decode(keep, "drawn", config, model, model.code(x).repeat(config.n, 1), noise.start())
         parts = {"samples": drawn, "original": x}
         keep_pictures(
             run, config, {name: for_figures(to_pixels(item, test.levels), test.levels) for name, item in parts.items()}
@@ -148,9 +148,15 @@ def _chosen(config: InfoConfig, test: ImageSet, count: int) -> Tensor:
     return ScaleTransform(test.levels).forward(test.images[config.img_id : config.img_id + count])
 
 
-def _decode(config: InfoConfig, model: nn.Module, code: Tensor | None, x_T: Tensor) -> Tensor:
+def _decode(keep: Keep, name: str, config: InfoConfig, model: nn.Module, code: Tensor | None, x_T: Tensor) -> Tensor:
+    """The images of these codes and x_T, on the CPU, kept as the piece `name`."""
     noise = SampleNoise(config.seed, "decode", len(x_T), tuple(x_T.shape[1:]), 0, x_T.device)
-    return decode(config, model, code, x_T, noise)
+    return keep(name, lambda: {"x": decode(config, model, code, x_T, noise)})["x"]
+
+
+def _inverted(keep: Keep, config: InfoConfig, model: nn.Module, code: Tensor | None, x: Tensor) -> Tensor:
+    """x_T of images x, kept as a piece."""
+    return keep("x-T", lambda: {"x_T": encode_noise(config, model, code, x)})["x_T"].to(x)
 
 
 def _deterministic(config: InfoConfig) -> InfoConfig:

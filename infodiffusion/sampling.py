@@ -1,17 +1,21 @@
 """Images from a trained model: codes from the prior, in two phases, or from the diffusion over codes."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from common.networks.unet_sampling import PreparedUNet
+from common.pieces import Pieces
 from common.samplers import EpsModel, SampleNoise, ddim, ddpm, grid, invert, two_phase
 from common.schedules import DDPM
 from common.seeds import generator
+from common.transforms import ScaleTransform
 from infodiffusion.checkpoint import load_latent, load_model
 from infodiffusion.config import InfoConfig, vanilla_of
-from infodiffusion.networks import VAE, Diff, Vanilla
+from infodiffusion.networks import VAE, Diff, LatentDiffusion, Vanilla
 from infodiffusion.objective import schedule_of
 from infodiffusion.priors import draw_prior
 
@@ -67,15 +71,16 @@ def visited(config: InfoConfig, schedule: DDPM) -> list[int]:
     return grid(schedule, config.steps or schedule.steps)
 
 
-def drawer(config: InfoConfig, device: torch.device) -> Draw:
-    """The function that draws images of the model of `config`, loading what it needs.
+def drawer(config: InfoConfig, device: torch.device) -> tuple[Draw, nn.ModuleList]:
+    """The function that draws images of the model of `config`, and all models that it has loaded for that.
 
     Raises:
         UserError: the model, or the second one that its sampling needs, has not been trained.
     """
     model = load_model(config, device)
     schedule = schedule_of(config)
-    code_of = _code_source(config, device)
+    latent = load_latent(config, device) if config.sampling == "latent" else None
+    code_of = _code_source(config, latent, device)
     vanilla = load_model(vanilla_of(config), device) if config.sampling == "two-phase" else None
 
     def draw(first: int, n: int) -> Tensor:
@@ -89,19 +94,32 @@ def drawer(config: InfoConfig, device: torch.device) -> Draw:
         models = [denoiser(one, a, path, config.precision) for one, a in ((vanilla, None), (model, code))]  # type: ignore[arg-type]
         return two_phase(models[0], models[1], schedule, noise.start(), config.split_step, steps, config.eta, noise)
 
-    return draw
+    return draw, nn.ModuleList([one for one in (model, latent, vanilla) if one is not None])
 
 
-def draw_all(config: InfoConfig, device: torch.device, n: int) -> Tensor:
-    """n images in [-1, 1], on the CPU, drawn in batches that do not change them."""
-    draw = drawer(config, device)
-    return torch.cat([draw(first, min(BATCH, n - first)).cpu() for first in range(0, n, BATCH)])
+def draw_pixels(config: InfoConfig, device: torch.device, n: int, levels: int, folder: Path) -> np.ndarray:
+    """n images as grey levels, uint8 (n, c, h, w), in batches that do not change them, each kept in the run's `folder`.
+
+    Raises:
+        UserError: as `drawer`.
+    """
+    draw, models = drawer(config, device)
+    keep = Pieces(folder, models)
+    scale = ScaleTransform(levels)
+    parts = []
+    for first in range(0, n, BATCH):
+        count = min(BATCH, n - first)
+        kept = keep(f"drawn-{first:07d}", lambda: {"x": scale.to_pixels(draw(first, count))})  # noqa: B023 (called at once)
+        parts.append(kept["x"])
+    return torch.cat(parts).numpy()
 
 
-def _code_source(config: InfoConfig, device: torch.device) -> Callable[[int, int], Tensor]:
+def _code_source(
+    config: InfoConfig, latent: LatentDiffusion | None, device: torch.device
+) -> Callable[[int, int], Tensor]:
     """(first, n) -> codes (n, a_dim): from the prior, or from the diffusion over codes."""
-    if config.sampling == "latent":
-        latent, schedule = load_latent(config, device), schedule_of(config)
+    if latent is not None:
+        schedule = schedule_of(config)
 
         def drawn(first: int, n: int) -> Tensor:
             start = SampleNoise(config.seed, "codes", n, (config.a_dim,), first, device).start()

@@ -1,19 +1,24 @@
 """The modes that score codes and samples."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.data import ImageSet
 from common.data.resized import load_resized
 from common.device import precision_label
 from common.errors import UserError
+from common.pieces import Pieces
 from common.results import write
 from common.results.tables.infodiffusion import InfoQuality
 from common.runs import Run, pick_device
+from common.tensor_files import fingerprint
 from infodiffusion import metrics
 from infodiffusion.checkpoint import experiment_of, folder_of
 from infodiffusion.codes import saved
@@ -24,6 +29,10 @@ from infodiffusion.outputs import for_figures, spread_over
 ENOUGH = 2_000
 """Test images from which on codes are scored on them alone; smaller sets lend their training images too."""
 MOST_REFERENCE = 10_000
+EXTRACTED = 1024
+"""Images of a piece of features, whole batches of `metrics.extract`."""
+
+Compute = Callable[[], list[metrics.Measured]]
 
 
 def score_disentanglement(preset: str, config: InfoConfig) -> None:
@@ -34,14 +43,15 @@ def score_disentanglement(preset: str, config: InfoConfig) -> None:
     run = Run("infodiffusion", experiment_of(config), preset, config)
     codes, factors, images = _scored(config, "factors")
     with run.open():
-        found = [*metrics.dci(codes, factors, variant=config.dci_variant, seed=config.seed).measured()]
+        keep = _keeping(run, codes=codes, factors=factors)
+        found = keep("dci", lambda: metrics.dci(codes, factors, config.dci_variant, config.seed).measured())
         if codes.shape[1] > 1:
-            found.append(metrics.mig(codes, factors))
+            found += keep("mig", lambda: [metrics.mig(codes, factors)])
         binary = set(np.unique(factors)) <= {0, 1}
         # Classes above and below the median class are no attribute.
         if codes.shape[1] > 1 and (binary or factors.shape[1] > 1):
-            tad = metrics.tad(codes, factors if binary else metrics.binarise(factors), seed=config.seed)
-            found += [tad.tad, tad.captured]
+            attributes = factors if binary else metrics.binarise(factors)
+            found += keep("tad", lambda: metrics.tad(codes, attributes, seed=config.seed).measured())
         _write(run, config, found, "none", images)
 
 
@@ -50,8 +60,9 @@ def score_classification(preset: str, config: InfoConfig) -> None:
     run = Run("infodiffusion", experiment_of(config), preset, config)
     codes, factors, images = _scored(config, "factors")
     with run.open():
-        found = metrics.latent_classification(codes, factors, seed=config.seed)
-        _write(run, config, [found.auroc, found.accuracy], "none", images)
+        keep = _keeping(run, codes=codes, factors=factors)
+        found = keep("classes", lambda: metrics.latent_classification(codes, factors, seed=config.seed).measured())
+        _write(run, config, found, "none", images)
 
 
 def score_samples(preset: str, config: InfoConfig) -> None:
@@ -67,14 +78,17 @@ def score_samples(preset: str, config: InfoConfig) -> None:
     against, name = _reference(config, device)
     with run.open():
         extractor = _extractor(config)
-        drawn = metrics.extract(extractor, generated)
+        pieces = Pieces(run.folder, f"{fingerprint({'generated': torch.from_numpy(generated)})} {extractor.name}")
+        keep = functools.partial(_measured, pieces)
+        drawn = _features(pieces, "generated", extractor, generated)
         if against is None:
-            found = [metrics.fid(metrics.load_moments(Path(config.reference)), drawn)]
+            found = keep("fid", lambda: [metrics.fid(metrics.load_moments(Path(config.reference)), drawn)])
         else:
-            real = metrics.extract(extractor, _pixels(spread_over(against, MOST_REFERENCE)))
+            real = _features(pieces, "reference", extractor, _pixels(spread_over(against, MOST_REFERENCE)))
             enough = min(len(generated), len(real.values)) >= metrics.LEAST_FOR_FID
-            found = [metrics.fid(real, drawn, name)] if enough else []
-            found += [metrics.kid(real, drawn, name), metrics.mmd(real, drawn, reference=name)]
+            found = keep("fid", lambda: [metrics.fid(real, drawn, name)]) if enough else []
+            found += keep("kid", lambda: [metrics.kid(real, drawn, name)])
+            found += keep("mmd", lambda: [metrics.mmd(real, drawn, reference=name)])
         _write(run, config, found, sampling_name(config), name)
 
 
@@ -96,6 +110,35 @@ def sampling_name(config: InfoConfig) -> str:
     sampler += precision_label(config.precision)
     codes = {"prior": "prior", "latent": "latent", "two-phase": f"two-phase,split={config.split_step}"}[config.sampling]
     return sampler if config.model == "vanilla" else f"{sampler},codes={codes}"
+
+
+def _keeping(run: Run, **scored: np.ndarray) -> Callable[[str, Compute], list[metrics.Measured]]:
+    """`_measured` with the pieces of metrics of these arrays."""
+    of = fingerprint({name: torch.from_numpy(array) for name, array in scored.items()})
+    return functools.partial(_measured, Pieces(run.folder, of))
+
+
+def _measured(pieces: Pieces, name: str, compute: Compute) -> list[metrics.Measured]:
+    """Metrics as a piece called `name`, in the form of JSON."""
+
+    def as_bytes() -> dict[str, Tensor]:
+        text = json.dumps([dataclasses.asdict(one) for one in compute()])
+        return {"json": torch.tensor(list(text.encode()), dtype=torch.uint8)}
+
+    text = bytes(pieces(name, as_bytes)["json"].tolist()).decode()
+    return [metrics.Measured(**one) for one in json.loads(text)]
+
+
+def _features(pieces: Pieces, name: str, extractor: metrics.Extractor, images: np.ndarray) -> metrics.Features:
+    """`metrics.extract` in pieces of whole batches."""
+    parts = [
+        pieces(
+            f"features-{name}-{first:07d}",
+            lambda: {"values": metrics.extract(extractor, images[first : first + EXTRACTED]).values},  # noqa: B023 (called at once)
+        )
+        for first in range(0, len(images), EXTRACTED)
+    ]
+    return metrics.Features(torch.cat([part["values"] for part in parts]), extractor.name, extractor.resize)
 
 
 def _scored(config: InfoConfig, name: str) -> tuple[np.ndarray, np.ndarray, str]:

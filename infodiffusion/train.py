@@ -9,6 +9,7 @@ from torch import Tensor
 from common import distributed
 from common.networks.arithmetic import set_arithmetic
 from common.networks.dropout import set_dropout_generator
+from common.pieces import Pieces
 from common.results import write
 from common.results.tables.infodiffusion import InfoTraining
 from common.runs import Run, pick_device
@@ -72,10 +73,11 @@ def train_latent(preset: str, config: InfoConfig) -> None:
     images, test = images_of(config, device)
     model = load_coded(config, device)
     with run.open():
-        codes = torch.from_numpy(encode(model, images))
+        keep = Pieces(run.folder, model)
+        codes = torch.from_numpy(encode(model, images, keep, "train"))
         latent = LatentDiffusion(codes, derive(config.seed, "latent")).to(device).train()
         optimizer = torch.optim.AdamW(latent.parameters(), lr=2 * config.lr, weight_decay=config.weight_decay)
-        unseen = torch.from_numpy(encode(model, spread_over(test, MEASURED)))
+        unseen = torch.from_numpy(encode(model, spread_over(test, MEASURED), keep, "test"))
         objective = LatentObjective(config, latent, codes.to(device), unseen.to(device))
 
         def evaluate(step: int) -> list[dict[str, Any]]:

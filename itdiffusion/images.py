@@ -12,6 +12,7 @@ import torch
 from common import distributed
 from common.networks.arithmetic import set_arithmetic
 from common.networks.unet import UNet, UNetConfig
+from common.pieces import Pieces
 from common.results import write, write_arrays
 from common.results.tables.itdiffusion import MseCurve, Nll
 from common.results.tables.itdiffusion_images import ImageBaseline
@@ -52,7 +53,8 @@ def run_images(preset: str, config: ImagesConfig) -> None:
             averaged.load_state_dict(training.averaged(), strict=False)
             last = step == training.steps
             epoch = step // objective.per_epoch
-            return evaluation.rows(averaged, epoch, config.points if last else config.points_while_training, last)
+            points = config.points if last else config.points_while_training
+            return evaluation.rows(averaged, epoch, points, last, Pieces(run.folder, averaged))
 
         every = config.evaluate_every * objective.per_epoch
         training = Training(
@@ -69,7 +71,7 @@ def run_images(preset: str, config: ImagesConfig) -> None:
         if distributed.is_first():
             averaged.load_state_dict(training.averaged(), strict=False)
             provenance = run.provenance()
-            if arrays := pictures(config, averaged, data, law):
+            if arrays := pictures(config, averaged, data, law, Pieces(run.folder, averaged)):
                 write_arrays(config.results_dir, "itdiffusion", run.id, arrays, provenance)
             curves = [MseCurve(**row) for one in rows for row in one["curve"]]
             write(config.results_dir, MseCurve, run.id, curves, provenance)

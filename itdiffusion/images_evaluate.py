@@ -19,10 +19,11 @@ from common.immse import (
     discrete_nll,
     ensemble_nll,
     make_grid,
-    measure_curve,
+    measure_curve_in_pieces,
     merge,
-    widen_range,
+    widen_range_in_a_piece,
 )
+from common.pieces import Keep, under, unkept
 from itdiffusion.images_config import ImagesConfig
 from itdiffusion.images_data import to_unit
 from itdiffusion.images_rows import curve_rows, nll_row
@@ -57,14 +58,18 @@ class ImagesEvaluation:
                 "give --no-continuous"
             )
 
-    def rows(self, members: Members, epoch: int, points: int, last: bool) -> list[dict[str, Any]]:
+    def rows(self, members: Members, epoch: int, points: int, last: bool, keep: Keep = unkept) -> list[dict[str, Any]]:
         """One record for each member and one for the ensemble: bits per dimension, and rows under `nll` and `curve`.
 
-        The last evaluation adds the variational bound.
+        The last evaluation adds the variational bound. `keep` keeps what is measured of these members piece by piece.
         """
-        grid = self._grid(members, points, self.config.integrator if last else "deterministic")
-        masses = [self._curve(member, grid, self.bins) for member in members.values()]
-        densities = [self._curve(member, grid, None) for member in members.values() if self.config.continuous]
+        grid = self._grid(members, points, self.config.integrator if last else "deterministic", keep)
+        masses = [self._curve(member, grid, self.bins, under(keep, key)) for key, member in members.items()]
+        densities = [
+            self._curve(member, grid, None, under(keep, key))
+            for key, member in members.items()
+            if self.config.continuous
+        ]
         records = []
         for index, (name, mass) in enumerate(zip(members.names(), masses, strict=True)):
             found = [("discrete", discrete_nll(mass, how)) for how in ROUNDINGS]
@@ -78,27 +83,29 @@ class ImagesEvaluation:
                 found.append(("ensemble", ensemble_nll(densities, "continuous")))
             records.append(self._record(f"ensemble[{' + '.join(members.names())}]", epoch, found, []))
         if last and self.config.variational_steps:
-            for record, name, member in zip(records, members.names(), members.values(), strict=False):
-                record["nll"] += variational_rows(self.config, member, self.test, self._settings(name, epoch))
+            for record, name, (key, member) in zip(records, members.names(), members.items(), strict=False):
+                settings, below = self._settings(name, epoch), under(keep, f"{key}-variational")
+                record["nll"] += variational_rows(self.config, member, self.test, settings, below)
         return records
 
-    def _curve(self, member: nn.Module, grid: LogsnrGrid, bins: Bins | None) -> Curve:
+    def _curve(self, member: nn.Module, grid: LogsnrGrid, bins: Bins | None, keep: Keep) -> Curve:
         """The member's curve over all test images, merged from the processes' parts; of a density without bins."""
         n, size, rank = len(self.test), distributed.world_size(), distributed.rank()
         first, stop = rank * n // size, (rank + 1) * n // size
-        part = measure_curve(
-            member, self.test.images[first:stop], grid, self.reference, bins=bins, dequantized=bins is not None,
-            seed=self.config.seed, batch=self.config.eval_batch, transform=self._scaled, first=first,
+        part = measure_curve_in_pieces(
+            keep, "mass" if bins else "density", member, self.test.images[first:stop], grid, self.reference, bins=bins,
+            dequantized=bins is not None, seed=self.config.seed, batch=self.config.eval_batch, transform=self._scaled,
+            first=first,
         )  # fmt: skip
         return merge(distributed.gather(part)) if size > 1 else part
 
-    def _grid(self, members: Members, points: int, integrator: str) -> LogsnrGrid:
+    def _grid(self, members: Members, points: int, integrator: str, keep: Keep) -> LogsnrGrid:
         """Log-SNR points for all members: the training range, each end moved out while a member has more to gain."""
         found = self.law
-        for member in members.values() if self.config.widen else ():
-            found = widen_range(
-                member, self.test.images, self.reference, found, bins=self.bins, dequantized=True,
-                seed=self.config.seed, batch=self.config.eval_batch, transform=self._scaled,
+        for key, member in members.items() if self.config.widen else ():
+            found = widen_range_in_a_piece(
+                keep, f"{key}-range", member, self.test.images, self.reference, found, bins=self.bins,
+                dequantized=True, seed=self.config.seed, batch=self.config.eval_batch, transform=self._scaled,
             )  # fmt: skip
         grid = make_grid(found, points, integrator, self.config.seed)
         return distributed.gather(grid)[0]  # roundings may differ between devices

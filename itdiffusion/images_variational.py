@@ -7,6 +7,7 @@ from torch import nn
 
 from common import distributed
 from common.data import ImageSet
+from common.pieces import Keep, unkept
 from common.schedules import DDPM
 from common.variational import NOISE_BLOCK, BoundTerms, VariationalBound, continuous_model
 from itdiffusion.images_config import ImagesConfig
@@ -16,13 +17,13 @@ from itdiffusion.pretrained import PretrainedDenoiser
 
 
 def variational_rows(
-    config: ImagesConfig, member: nn.Module, test: ImageSet, settings: dict[str, Any]
+    config: ImagesConfig, member: nn.Module, test: ImageSet, settings: dict[str, Any], keep: Keep = unkept
 ) -> list[dict[str, Any]]:
     """Rows of `itdiffusion/nll`: the bound of the grey levels' mass, then that of the density of [-1, 1] images.
 
     A pre-trained network is taken on its own schedule, at whole steps and with its own variance; one that was trained
     on continuous log-SNR on DDPM's linear schedule of 1,000 steps with the variance beta. Started by torchrun, each
-    process takes whole blocks of the images.
+    process takes whole blocks of the images. `keep` keeps what is measured piece by piece.
     """
     if isinstance(member, PretrainedDenoiser):
         schedule, model, variance = member.schedule, member.step_model(), member.variance
@@ -36,9 +37,10 @@ def variational_rows(
     x = to_unit(test.images[first:stop], test.levels)
     parts: list[tuple[BoundTerms, torch.Tensor]] = []
     if len(x):
-        terms = mass.terms(model, x, steps=steps, seed=config.seed, batch=config.eval_batch, first=first)
-        narrow = density.reconstruction(model, x, seed=config.seed, batch=config.eval_batch, first=first)
-        parts.append((terms, narrow.cpu()))
+        drawn = {"seed": config.seed, "batch": config.eval_batch, "first": first}
+        terms = mass.terms(model, x, steps=steps, keep=keep, **drawn)
+        narrow = keep("density", lambda: {"values": density.reconstruction(model, x, **drawn)})
+        parts.append((terms, narrow["values"]))
     whole = [part for found in distributed.gather(parts) for part in found]
     of_mass = _joined([terms for terms, _ in whole])
     of_density = BoundTerms(

@@ -16,6 +16,7 @@ from common.errors import run_main
 from common.immse import GaussianReference
 from common.learning_rate import learning_rate, set_learning_rate
 from common.networks.fourier_mlp import FourierMLPs
+from common.pieces import Keep, Pieces, unkept
 from common.results import write, write_arrays
 from common.results.tables.itdiffusion import DensityGrid, MseCurve, Nll
 from common.results.tables.itdiffusion_samples import ShapeSamples
@@ -83,8 +84,9 @@ def run_shapes(preset: str, config: ShapesConfig) -> None:
 
         def evaluate(step: int) -> list[dict[str, Any]]:
             averaged = _averaged(study, training).model
-            add_contours(study, averaged, evaluation, step // every - 1)
-            rows = evaluation.nll_rows(evaluation.curves(averaged), step // batches.steps_per_epoch)
+            keep = Pieces(run.folder, averaged)
+            add_contours(study, averaged, evaluation, step // every - 1, keep)
+            rows = evaluation.nll_rows(evaluation.curves(averaged, keep=keep), step // batches.steps_per_epoch)
             return [dataclasses.asdict(row) for row in rows]
 
         training = Training(
@@ -120,15 +122,19 @@ def nll_losses(model: ShapesModel, batches: ChannelEpochs, step: int) -> Tensor:
     return 0.5 * (batch.weight * errors).mean(-1)
 
 
-def add_contours(study: Study, model: ShapesModel, evaluation: ShapesEvaluation, place: int) -> None:
+def add_contours(
+    study: Study, model: ShapesModel, evaluation: ShapesEvaluation, place: int, keep: Keep = unkept
+) -> None:
     """Measure -log p on the grid for the networks that are shown, and keep it as evaluation number `place`."""
     shown = study.contours.shape[2]
     if shown:
         grid, axis = evaluation.thin_grid(CONTOUR_POINTS), grid_axis(evaluation.config.grid)
-        measured = density_grid(
-            model.select(range(shown)), axis, grid, pairs=CONTOUR_PAIRS, seed=evaluation.config.seeds[0]
-        )
-        study.contours[place] = measured.to(study.contours)
+
+        def measure() -> dict[str, Tensor]:
+            chosen, seed = model.select(range(shown)), evaluation.config.seeds[0]
+            return {"nats": density_grid(chosen, axis, grid, pairs=CONTOUR_PAIRS, seed=seed)}
+
+        study.contours[place] = keep("contours", measure)["nats"].to(study.contours)
 
 
 def write_results(
@@ -136,10 +142,11 @@ def write_results(
 ) -> None:
     """Measure the trained networks in full and write every table; the table of NLLs comes last."""
     model, epoch = study.model, config.epochs
-    add_contours(study, model, evaluation, -1)
-    curves = evaluation.curves(model, antithetic=True)
-    nll += [*evaluation.nll_rows(curves, epoch), *evaluation.ode_rows(model, epoch)]
-    samples = evaluation.samples(model)
+    keep = Pieces(run.folder, model)
+    add_contours(study, model, evaluation, -1, keep)
+    curves = evaluation.curves(model, antithetic=True, keep=keep)
+    nll += [*evaluation.nll_rows(curves, epoch), *evaluation.ode_rows(model, epoch, keep)]
+    samples = evaluation.samples(model, keep)
     distances = evaluation.sample_rows(samples, epoch)
     provenance = run.provenance()
     pictures = {

@@ -1,5 +1,6 @@
 """What is measured of the 2-D denoisers: NLL beside the exact one, MSE curves, ODE likelihood, MMD of samples."""
 
+import functools
 from typing import Any
 
 import torch
@@ -13,20 +14,22 @@ from common.immse import (
     LogsnrRange,
     continuous_nll,
     make_grid,
-    measure_curve,
+    measure_curve_in_pieces,
 )
 from common.likelihood import ode_log_likelihood
 from common.logsnr_schedule import LogsnrLine
 from common.mmd import gaussian_kernel, median_bandwidth, mmd2
+from common.pieces import Keep, under, unkept
 from common.results.tables.itdiffusion import MseCurve, Nll
 from common.results.tables.itdiffusion_samples import ShapeSamples
-from common.samplers import StepNoise, reverse_sde
+from common.samplers import StepNoise, reverse_sde, walk_in_pieces
 from common.schedules import logsnr_to_alpha_sigma
 from common.seeds import generator
 from common.toy import Toy
 from itdiffusion.shapes_config import ShapesConfig
 from itdiffusion.shapes_model import ShapesModel
 
+MEMBERS_AT_ONCE = 5  # networks per piece of the ODE likelihood: some ten seconds on a CPU
 UNIT_SCALE = "as sampled"
 """The tables' data_scale: networks and estimates see the points as the law gives them."""
 
@@ -60,11 +63,21 @@ class ShapesEvaluation:
             [-laws[name].log_prob(points) for (name, _), points in zip(members, validation.cpu(), strict=True)]
         )
 
-    def curves(self, model: ShapesModel, *, antithetic: bool = False) -> list[Curve]:
+    def curves(self, model: ShapesModel, *, antithetic: bool = False, keep: Keep = unkept) -> list[Curve]:
         """The MSE curve of each network on its validation points, with eps and -eps where `antithetic`."""
+        name = "both-signs" if antithetic else "curve"
         measured = zip(range(len(self.members)), self.validation, self.references, self.seeds, strict=True)
         return [
-            measure_curve(model.denoiser(i), points, self.grid, reference, antithetic=antithetic, seed=seed)
+            measure_curve_in_pieces(
+                keep,
+                f"{name}-{i:03d}",
+                model.denoiser(i),
+                points,
+                self.grid,
+                reference,
+                antithetic=antithetic,
+                seed=seed,
+            )
             for i, points, reference, seed in measured
         ]
 
@@ -96,23 +109,13 @@ class ShapesEvaluation:
                 rows.append(MseCurve(**shared, logsnr=logsnr, mse=mse, mse_se=error, mse_gaussian=gaussian))
         return rows
 
-    def ode_rows(self, model: ShapesModel, epoch: int) -> list[Nll]:
+    def ode_rows(self, model: ShapesModel, epoch: int, keep: Keep = unkept) -> list[Nll]:
         """NLL of the same points under the probability-flow ODE of the same denoisers, with the solver's error."""
-
-        def score(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            logsnr = self.line.t_to_logsnr(t)
-            eps_hat, divergence = model.value_and_divergence(x, logsnr)
-            sigma = logsnr_to_alpha_sigma(logsnr)[1]
-            return -eps_hat / sigma[..., None], -divergence / sigma
-
-        one, steps = self.validation.new_ones(1, 1), self.config.ode_steps
-        fine, coarse = (
-            ode_log_likelihood(score, self.line, self.validation, one, heun_steps=count)
-            for count in (steps, max(1, steps // 2))
-        )
-        evaluations = fine.evaluations * self.validation.shape[1]
+        steps = self.config.ode_steps
+        fine, coarse = (self._ode(model, count, under(keep, f"ode-{count}")) for count in (steps, max(1, steps // 2)))
+        evaluations = 2 * steps * self.validation.shape[1]
         rows = []
-        for i, (ours, rough) in enumerate(zip(-fine.log_p.cpu(), -coarse.log_p.cpu(), strict=True)):
+        for i, (ours, rough) in enumerate(zip(-fine, -coarse, strict=True)):
             value, error = mean_and_se(ours)
             _, excess_se = mean_and_se(ours - self.exact[i])
             solver = abs(value - float(rough.mean())) / 3  # Heun's rule is of second order
@@ -122,10 +125,30 @@ class ShapesEvaluation:
             )
         return rows
 
+    def _ode(self, model: ShapesModel, steps: int, keep: Keep) -> Tensor:
+        """log p of the validation points under each network (k, n), a few networks at a time."""
+
+        def measure(members: list[int]) -> dict[str, Tensor]:
+            chosen = model.select(members)
+
+            def score(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+                logsnr = self.line.t_to_logsnr(t)
+                eps_hat, divergence = chosen.value_and_divergence(x, logsnr)
+                sigma = logsnr_to_alpha_sigma(logsnr)[1]
+                return -eps_hat / sigma[..., None], -divergence / sigma
+
+            points = self.validation[members]
+            solved = ode_log_likelihood(score, self.line, points, points.new_ones(1, 1), heun_steps=steps)
+            return {"log_p": solved.log_p}
+
+        groups = torch.arange(len(self.members)).split(MEMBERS_AT_ONCE)
+        parts = [keep(f"{int(group[0]):03d}", functools.partial(measure, group.tolist())) for group in groups]
+        return torch.cat([part["log_p"] for part in parts])
+
     @torch.no_grad()
-    def samples(self, model: ShapesModel) -> Tensor:
+    def samples(self, model: ShapesModel, keep: Keep = unkept) -> Tensor:
         """Samples (k, n, 2) of the reverse SDE from N(0, I) at the lowest log-SNR."""
-        n = self.config.samples
+        n, steps = self.config.samples, self.config.sampler_steps
 
         def score(x: Tensor, t: Tensor) -> Tensor:
             logsnr = self.line.t_to_logsnr(t)
@@ -134,7 +157,14 @@ class ShapesEvaluation:
         start = torch.stack([torch.randn(n, 2, generator=generator(seed, "prior")) for seed in self.seeds])
         noise = StepNoise(self.seeds, "sampler", (n, 2), self.validation.device)
         one = self.validation.new_ones(1, 1)
-        return reverse_sde(score, self.line, start.to(self.validation), one, self.config.sampler_steps, noise).cpu()
+
+        def walk(x: Tensor, part: range) -> dict[str, Tensor]:
+            return {"x": reverse_sde(score, self.line, x, one, steps, noise, part=part)}
+
+        x = start
+        for kept in walk_in_pieces(keep, "samples", start.to(self.validation), steps, walk):
+            x = kept["x"]
+        return x
 
     def sample_rows(self, samples: Tensor, epoch: int) -> list[ShapeSamples]:
         """MMD of the samples to held-out points, and of these to as many others, with one kernel."""

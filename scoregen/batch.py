@@ -1,14 +1,17 @@
 """A batch of 1-D score networks in training: data, loss, snapshots of the weights, and their exact densities."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common.epochs import BlockedEpochs, NoisedEpochs
+from common.pieces import Keep, Pieces, under, unkept
 from common.schedules import VP
 from common.seeds import generator
 from common.toy import two_modes
@@ -18,6 +21,8 @@ from scoregen.settings import ScoreConfig
 
 LARGEST_KL = 1e4
 """Nats; a KL above it is reported as a divergence."""
+NETWORKS_OF_A_PIECE = 10
+"""Networks whose densities are kept together, at least: seconds."""
 
 
 class Snapshots(nn.Module):
@@ -134,9 +139,14 @@ class NetworkBatch:
         return [epoch * self.per_epoch for epoch in sorted({*whole, self.config.epochs})]
 
     def measure(
-        self, step: int, active: Sequence[int] | None = None
+        self, step: int, active: Sequence[int] | None = None, folder: Path | None = None
     ) -> list[tuple[int, int, GridDensity, int, Tensor]]:
         """Densities of all snapshots since the last call, by distance of the modes.
+
+        Args:
+            step: optimiser steps done.
+            active: the networks that are measured; None: all.
+            folder: the run's, where the densities are kept piece by piece; None: they are not kept.
 
         Returns:
             (epoch, member, densities of its group, row in them, true log density on the grid) by epoch and member.
@@ -147,29 +157,39 @@ class NetworkBatch:
             self.model.keep(self._slot(now))
         first = (now - 1) // (self.every * self.slots) * self.every * self.slots
         epochs = [first + self.every * (i + 1) for i in range(self.slots) if first + self.every * (i + 1) <= now]
+        keep = Pieces(folder, self.model) if folder else unkept  # of the snapshots too, the last one among them
         found = []
         for mu in dict.fromkeys(self.members[i][0] for i in members):
             group = [i for i in members if self.members[i][0] == mu]
             networks = self.model.past([self._slot(epoch) for epoch in epochs], group)
-            density, log_p0 = self.density(networks, mu)
+            density, log_p0 = self.density(networks, mu, under(keep, f"mu{mu:g}"))
             places = [(epoch, member) for epoch in epochs for member in group]
             found += [(epoch, member, density, row, log_p0) for row, (epoch, member) in enumerate(places)]
         return sorted(found, key=lambda item: (item[0], item[1]))
 
-    def density(self, networks: ScoreNetworks, mu: float) -> tuple[GridDensity, Tensor]:
-        """The densities of `networks` on the grid for modes at +-mu, and the true log density there."""
+    def density(self, networks: ScoreNetworks, mu: float, keep: Keep = unkept) -> tuple[GridDensity, Tensor]:
+        """The densities of `networks` on the grid for modes at +-mu, and the true log density there.
+
+        `keep` keeps those of a few networks at a time.
+        """
         x = mode_grid(mu)
-        log_p0 = two_modes(mu, self.config.q1).log_prob(x[:, None])
-        weights = networks.out
-        found = grid_density(
-            networks.value_and_slope,
-            self.schedule,
-            x.to(weights.device),
-            len(networks),
-            steps=flow_steps(mu),
-            dtype=weights.dtype,
-        )
-        return GridDensity(x, found.log_p.cpu(), found.x_T.cpu()), log_p0
+
+        def measure(rows: list[int]) -> dict[str, Tensor]:
+            chosen = networks.select(rows)
+            score, weights = chosen.value_and_slope, chosen.out
+            found = grid_density(
+                score, self.schedule, x.to(weights.device), len(rows), steps=flow_steps(mu), dtype=weights.dtype
+            )
+            return {"log_p": found.log_p, "x_T": found.x_T}
+
+        size = networks.networks_of_a_call(len(x))
+        size *= -(-NETWORKS_OF_A_PIECE // size)  # whole calls, so that the split changes no bit
+        parts = [
+            keep(f"density-{int(rows[0]):04d}", functools.partial(measure, rows.tolist()))
+            for rows in torch.arange(len(networks)).split(size)
+        ]
+        log_p, x_T = (torch.cat([part[name] for part in parts]) for name in ("log_p", "x_T"))
+        return GridDensity(x, log_p, x_T), two_modes(mu, self.config.q1).log_prob(x[:, None])
 
     def _slot(self, epoch: int) -> int:
         return (epoch // self.every - 1) % self.slots

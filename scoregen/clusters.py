@@ -11,6 +11,7 @@ import torch
 from common.errors import run_main
 from common.networks.arithmetic import set_arithmetic
 from common.networks.unet import UNet
+from common.pieces import Pieces
 from common.results import write, write_arrays
 from common.results.tables.scoregen import ScoreClusters
 from common.runs import Run, pick_device
@@ -52,16 +53,18 @@ def run_clusters(preset: str, config: ClustersConfig) -> None:
                 averaged.load_state_dict(training.averaged(), strict=False)
             averaged.requires_grad_(False)
             set_arithmetic(averaged, config)
-            found = {"epoch": step // objective.per_epoch, "step": step, **evaluation.losses(averaged)}
-            last = evaluation.nll(averaged) if step == training.steps else {}
+            keep = Pieces(run.folder, averaged)
+            found = {"epoch": step // objective.per_epoch, "step": step, **evaluation.losses(averaged, keep)}
+            last = evaluation.nll(averaged, keep) if step == training.steps else {}
             return [{**evaluation.settings(), **found, **last}]
 
         training.evaluate = evaluate
         rows = [ScoreClusters(**row) for row in train(run, training)]
 
         score.load_state_dict(training.averaged(), strict=False)
+        pictures = evaluation.pictures(score, Pieces(run.folder, score))
         provenance = run.provenance()
-        write_arrays(config.results_dir, "scoregen", run.id, evaluation.pictures(score), provenance)
+        write_arrays(config.results_dir, "scoregen", run.id, pictures, provenance)
         path = write(config.results_dir, ScoreClusters, run.id, rows, provenance)
         last = rows[-1]
         run.say(

@@ -1,5 +1,6 @@
 """Evaluation of one cluster model: losses on fixed times and noise, I-MMSE likelihood of held-out images, samples."""
 
+import functools
 import math
 from typing import Any
 
@@ -12,7 +13,8 @@ from common.data import ImageSet
 from common.device import precision_label
 from common.estimate import mean_and_se
 from common.immse import Bins, GaussianReference, LogsnrRange, estimate_nll
-from common.samplers import StepNoise, reverse_sde
+from common.pieces import Keep, unkept
+from common.samplers import StepNoise, reverse_sde, walk_in_pieces
 from common.seeds import generator
 from scoregen import replication
 from scoregen.clusters_config import ClustersConfig
@@ -37,18 +39,18 @@ class ClusterEvaluation:
         self.device = pair.train.images.device
 
     @torch.no_grad()
-    def losses(self, score: ClusterScore) -> dict[str, float]:
+    def losses(self, score: ClusterScore, keep: Keep = unkept) -> dict[str, float]:
         """Mean losses on training and held-out images, the same images, times and noise whenever they are asked for."""
         found = {}
         for name, images in (("loss", self.pair.train), ("loss_test", self.pair.test)):
             # A step through all training images, which stand cluster by cluster.
             rows = torch.linspace(0, len(images) - 1, min(self.config.loss_images, len(images)), device=self.device)
             found[name], found[f"{name}_se"] = mean_and_se(
-                self._losses(score, pixels(images, rows.round().long()), name)
+                self._losses(score, pixels(images, rows.round().long()), name, keep)
             )
         return found
 
-    def nll(self, score: ClusterScore) -> dict[str, float]:
+    def nll(self, score: ClusterScore, keep: Keep = unkept) -> dict[str, float]:
         """Discrete NLL of held-out images by I-MMSE, in nats and bits per dimension, and the per-pixel histogram's."""
         x = self._scaled(self.pair.test)[: self.config.nll_images]
         d = x[0].numel()
@@ -58,7 +60,7 @@ class ClusterEvaluation:
         found = estimate_nll(
             ChannelDenoiser(score, reference), x, reference, bins=self.bins, points=self.config.nll_points, widen=False,
             logsnr_range=LogsnrRange.from_ends(LOWEST_LOGSNR, high), seed=self.config.seed,
-            batch=self.config.eval_batch,
+            batch=self.config.eval_batch, keep=keep,
         )["discrete"]  # fmt: skip
         to_bpd = 1 / (d * math.log(2))
         train, test = (part.images.cpu() for part in (self.pair.train, self.pair.test))
@@ -72,13 +74,20 @@ class ClusterEvaluation:
             "histogram_bpd_se": histogram_se,
         }
 
-    def pictures(self, score: ClusterScore) -> dict[str, np.ndarray]:
+    def pictures(self, score: ClusterScore, keep: Keep = unkept) -> dict[str, np.ndarray]:
         """Samples by the reverse SDE and training images of both clusters, grey levels, for the figure."""
         shape = (self.config.samples, *self.pair.train.shape)
         std = score.schedule.prior_std(1.0)
         x_T = std * torch.randn(shape, generator=generator(self.config.seed, "prior")).to(self.device)
         noise = StepNoise([self.config.seed], "sampler", shape, self.device)
-        drawn = reverse_sde(score, score.schedule, x_T, 1.0, self.config.sde_steps, lambda step: noise(step)[0])
+
+        def walk(x: Tensor, part: range) -> dict[str, Tensor]:
+            steps = self.config.sde_steps
+            return {"x": reverse_sde(score, score.schedule, x, 1.0, steps, lambda step: noise(step)[0], part=part)}
+
+        drawn = x_T
+        for kept in walk_in_pieces(keep, "samples", x_T, self.config.sde_steps, walk):
+            drawn = kept["x"]
         levels = self.pair.train.levels
         images = {
             "samples": (drawn.clamp(0, 1) * (levels - 1)).round().to(torch.uint8),
@@ -109,15 +118,19 @@ class ClusterEvaluation:
             "n_test": min(self.config.nll_images, len(self.pair.test)),
         }
 
-    def _losses(self, score: ClusterScore, x: Tensor, stream: str) -> Tensor:
+    def _losses(self, score: ClusterScore, x: Tensor, stream: str, keep: Keep) -> Tensor:
         """Mean over draws of the loss of each image (n,); each has one time in every stratum of (1e-5, 1)."""
-        total = torch.zeros(len(x), dtype=torch.float64)
-        for draw in range(self.config.loss_draws):
+
+        def measure(draw: int) -> dict[str, Tensor]:
             source = generator(self.config.seed, stream, draw)
             u = (draw + torch.rand(len(x), generator=source)) / self.config.loss_draws
             t, eps = replication.uniform_times(u).to(x), torch.randn(x.shape, generator=source).to(x)
             parts = zip(*(item.split(self.config.eval_batch) for item in (x, t, eps)), strict=True)
-            total += torch.cat([losses(score, *part) for part in parts]).double().cpu()
+            return {"losses": torch.cat([losses(score, *part) for part in parts])}
+
+        total = torch.zeros(len(x), dtype=torch.float64)
+        for draw in range(self.config.loss_draws):
+            total += keep(f"{stream}-{draw:03d}", functools.partial(measure, draw))["losses"].double()
         return total / self.config.loss_draws
 
     def _scaled(self, images: ImageSet) -> Tensor:

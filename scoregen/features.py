@@ -7,8 +7,10 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from common.errors import UserError, run_main
+from common.pieces import Keep, Pieces, unkept
 from common.results import write
 from common.results.tables.scoregen import ScoreKl
 from common.runs import Run
@@ -16,7 +18,7 @@ from common.schedules import VP
 from common.sweep import Cost, Experiment, run_sweep
 from common.toy import two_modes
 from scoregen.batch import kl_columns, training_points
-from scoregen.density import flow_steps, grid_density, mode_grid
+from scoregen.density import GridDensity, flow_steps, grid_density, mode_grid
 from scoregen.gradient_flow import NODES, FeatureScores, empirical_loss, flow_weights
 from scoregen.network import frozen_features
 from scoregen.settings import ScoreConfig
@@ -63,22 +65,27 @@ def run_features(preset: str, config: FeaturesConfig) -> None:
     """One run: config, data, model, results."""
     run = Run("scoregen", "features", preset, config)
     with run.open():
-        rows = [row for seed in config.seeds for row in rows_of_seed(config, seed)]
+        keep = Pieces(run.folder, "gradient flow")  # nothing is trained: all follows from the config
+        rows = [row for seed in config.seeds for row in rows_of_seed(config, seed, keep)]
         path = write(config.results_dir, ScoreKl, run.id, rows, run.provenance())
         best = min(row.kl_nats for row in rows if row.kl_nats is not None)
         run.say(f"n = {config.n}, m = {config.width}: least KL {best:.4f}, in {path} after {run.seconds:.0f} s")
 
 
-def rows_of_seed(config: FeaturesConfig, seed: int) -> list[ScoreKl]:
-    """One network at every training time."""
+def rows_of_seed(config: FeaturesConfig, seed: int, keep: Keep = unkept) -> list[ScoreKl]:
+    """One network at every training time; `keep` keeps its densities."""
     schedule = VP(config.beta_min, config.beta_max)
     points = training_points(config, config.mu, seed)[:, 0]
-    hidden = frozen_features(config.width, seed)
-    weights = flow_weights(hidden, empirical_loss(points, schedule, config.mu + BEYOND), config.taus)
     x = mode_grid(config.mu, step=KINKED_GRID_STEP)
-    density = grid_density(
-        FeatureScores(hidden, weights), schedule, x, len(weights), steps=flow_steps(config.mu), dtype=torch.float64
-    )
+
+    def measure() -> dict[str, Tensor]:
+        hidden = frozen_features(config.width, seed)
+        weights = flow_weights(hidden, empirical_loss(points, schedule, config.mu + BEYOND), config.taus)
+        scores = FeatureScores(hidden, weights)
+        found = grid_density(scores, schedule, x, len(weights), steps=flow_steps(config.mu), dtype=torch.float64)
+        return {"log_p": found.log_p, "x_T": found.x_T}
+
+    density = GridDensity(x, **keep(f"density-{seed}", measure))
     log_p0 = two_modes(config.mu, config.q1).log_prob(x[:, None])
     settings = {**config.columns(config.mu, seed), "optimizer": "flow", "lr": 0.0, "batch": config.n}
     sweep = "samples_m=n" if config.m_is_n else "samples_fixed_m"

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from common.errors import run_main
@@ -33,7 +34,7 @@ def run_mixture(preset: str, config: MixtureConfig) -> None:
             optimizer=batch.optimizer(),
             objective=batch.objective,
             steps=config.epochs * batch.per_epoch,
-            evaluate=lambda step: measured(config, batch, step),
+            evaluate=lambda step: measured(config, batch, step, run.folder),
             evaluate_after=batch.evaluate_after(),
         )
         found = train(run, training)
@@ -48,10 +49,10 @@ def run_mixture(preset: str, config: MixtureConfig) -> None:
         run.say(f"{config.sweep}, {config.optimizer}: {len(rows)} rows in {path} after {run.seconds:.0f} s")
 
 
-def measured(config: MixtureConfig, batch: NetworkBatch, step: int) -> list[dict[str, Any]]:
+def measured(config: MixtureConfig, batch: NetworkBatch, step: int, folder: Path | None = None) -> list[dict[str, Any]]:
     """Rows of `scoregen/kl` for the snapshots since the last call; `curve`: x, p_theta and p0 where they are kept."""
     rows = []
-    for epoch, member, density, place, log_p0 in batch.measure(step):
+    for epoch, member, density, place, log_p0 in batch.measure(step, folder=folder):
         columns = kl_columns(density, place, log_p0, batch.data[member].cpu())
         curve = []
         if epoch in config.density_epochs and not columns["diverged"]:

@@ -1,5 +1,6 @@
 """Score networks with one hidden layer for 1-D data, many of one width trained as one batch."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -90,8 +91,9 @@ class ScoreNetworks(nn.Module):
         offset = t * hidden[:, 1:2] + hidden[:, 2:]
         s, slope = torch.empty_like(x), torch.empty_like(x)
         rows = max(1, BLOCK // self.width)
-        for i in range(0, len(self), max(1, rows // x.shape[1])):
-            K = slice(i, i + max(1, rows // x.shape[1]))
+        together = self.networks_of_a_call(x.shape[1])
+        for i in range(0, len(self), together):
+            K = slice(i, i + together)
             for j in range(0, x.shape[1], rows):
                 R = slice(j, j + rows)
                 z = torch.baddbmm(offset[K], x[K, R, None], hidden[K, :1])
@@ -99,6 +101,17 @@ class ScoreNetworks(nn.Module):
                 s[K, R] = torch.bmm(value, out[K])[..., 0]
                 slope[K, R] = torch.bmm(derivative, weighted[K])[..., 0]
         return self.scale * s, self.scale * slope
+
+    def networks_of_a_call(self, points: int) -> int:
+        """Networks that `value_and_slope` takes at once at so many points each."""
+        return max(1, BLOCK // self.width // points)
+
+    def select(self, members: Sequence[int]) -> "ScoreNetworks":
+        """The named networks as a batch of their own, with copies of their present weights."""
+        chosen = copy.deepcopy(self)
+        for item in chosen.state_dict(keep_vars=True).values():
+            item.data = item.data[list(members)]
+        return chosen
 
 
 def frozen_features(width: int, seed: int) -> Tensor:

@@ -3,6 +3,7 @@
 from common.immse.curve import Curve, merge
 from common.immse.estimate import estimate_nll
 from common.immse.grid import INTEGRATORS, LogsnrGrid, LogsnrRange, make_grid
+from common.immse.kept import measure_curve_in_pieces, widen_range_in_a_piece
 from common.immse.measure import Denoiser, measure_curve
 from common.immse.nll import NllEstimate, continuous_nll, dequantized_nll, discrete_nll, ensemble_nll
 from common.immse.objective import nll_loss, nll_offset
@@ -28,9 +29,11 @@ __all__ = [
     "estimate_nll",
     "make_grid",
     "measure_curve",
+    "measure_curve_in_pieces",
     "merge",
     "nll_loss",
     "nll_offset",
     "pointwise_nll",
     "widen_range",
+    "widen_range_in_a_piece",
 ]

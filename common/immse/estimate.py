@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from common.immse.curve import Curve
 from common.immse.grid import LogsnrRange, make_grid
+from common.immse.kept import measure_curve_in_pieces, widen_range_in_a_piece
 from common.immse.measure import Denoiser, measure_curve
 from common.immse.nll import NllEstimate, continuous_nll, dequantized_nll, discrete_nll
-from common.immse.ranges import widen_range
 from common.immse.reference import GaussianReference
 from common.immse.rounding import Bins
+from common.pieces import Keep, unkept
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def estimate_nll(
     batch: int = 0,
     transform: Callable[[Tensor], Tensor] | None = None,
     store: Path | None = None,
+    keep: Keep = unkept,
 ) -> Nlls:
     """NLL of data under a denoiser: a density without bins, else a mass ("discrete", and "dequantized" if wanted).
 
@@ -52,6 +55,7 @@ def estimate_nll(
         integrator: deterministic, random or rqmc.
         logsnr_range: None: the range of the reference's spectrum.
         widen: move its ends until the tails are negligible, see `widen_range`.
+        keep: keeps range and curve piece by piece (without `store`).
 
     Raises:
         UserError: data that the estimand does not fit.
@@ -59,15 +63,20 @@ def estimate_nll(
     if bins is None:
         reference.require_density()
     chosen = logsnr_range or LogsnrRange.from_spectrum(reference.spectrum)
+    shared: dict[str, Any] = {
+        "bins": bins,
+        "dequantized": dequantized,
+        "seed": seed,
+        "batch": batch,
+        "transform": transform,
+    }
     if widen:
-        chosen = widen_range(
-            denoiser, x, reference, chosen, bins=bins, dequantized=dequantized, seed=seed, batch=batch,
-            transform=transform,
-        )  # fmt: skip
-    curve = measure_curve(
-        denoiser, x, make_grid(chosen, points, integrator, seed), reference, bins=bins, dequantized=dequantized,
-        noise=noise, seed=seed, batch=batch, transform=transform, store=store,
-    )  # fmt: skip
+        chosen = widen_range_in_a_piece(keep, "range", denoiser, x, reference, chosen, **shared)
+    grid = make_grid(chosen, points, integrator, seed)
+    if store:
+        curve = measure_curve(denoiser, x, grid, reference, noise=noise, store=store, **shared)
+    else:
+        curve = measure_curve_in_pieces(keep, "curve", denoiser, x, grid, reference, noise=noise, **shared)
     spent = curve.evaluations + chosen.evaluations
     if bins is None:
         return Nlls({"continuous": continuous_nll(curve)}, curve, spent)

@@ -39,6 +39,7 @@ def measure_curve(
     transform: Callable[[Tensor], Tensor] | None = None,
     store: Path | None = None,
     first: int = 0,
+    so_far: Curve | None = None,
 ) -> Curve:
     """Errors |eps - eps_hat|^2 of a denoiser on all examples at all points of a grid, streaming.
 
@@ -60,6 +61,7 @@ def measure_curve(
         store: a .npy file for the errors of each example, (n, kinds, J) float32, appearing when all is done; the kinds
             are those of `Curve.kinds` in order.
         first: index of x[0] in its data set, where x is a shard of it.
+        so_far: the curve of earlier examples, which these are added to (in place).
 
     Raises:
         UserError: shapes that do not fit.
@@ -67,12 +69,12 @@ def measure_curve(
     """
     if dequantized and bins is None:
         raise UserError("a dequantised curve needs the data's grid: give bins")
-    kinds = ["raw"] if bins is None else ["raw", "hard", "soft"] + ["dequantized"] * dequantized
-    curve = empty_curve(grid, reference, bins, kinds)
+    kinds = kinds_of(bins, dequantized)
+    curve = so_far or empty_curve(grid, reference, bins, kinds)
     d, J = x[0].numel(), len(grid)
     if d != reference.d:
         raise UserError(f"examples of {d} dimensions and a Gaussian reference of {reference.d}: fit it to such data")
-    rows = batch or max(64, min(1 << 14, ELEMENTS // d))
+    rows = rows_of_a_call(batch, d)
     rest = None if bins is None or not dequantized else reference.dequantized(bins.step)
     has_density = bool((reference.spectrum > 0).all())
     with _Store(store, (len(x), len(kinds), J)) as file:
@@ -97,6 +99,16 @@ def measure_curve(
             curve = add(curve, group, columns, log_normal, len(part) * J * (1 + antithetic) * (1 + dequantized))
             file.put(block, torch.stack([columns[kind] for kind in kinds], 1))
     return curve
+
+
+def kinds_of(bins: Bins | None, dequantized: bool) -> list[str]:
+    """What is measured of data on a grid, or of a density (see `Curve`)."""
+    return ["raw"] if bins is None else ["raw", "hard", "soft"] + ["dequantized"] * dequantized
+
+
+def rows_of_a_call(batch: int, d: int) -> int:
+    """Rows of one network call: `batch`, or with 0 about half a million numbers."""
+    return batch or max(64, min(1 << 14, ELEMENTS // d))
 
 
 class _Channel:

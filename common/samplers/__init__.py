@@ -3,7 +3,7 @@
 from common.samplers.discrete import ETA_PUBLISHED, EpsModel, ddim, ddpm, given, grid, invert
 from common.samplers.noise import SampleNoise, StepNoise
 from common.samplers.phases import latent, two_phase
-from common.samplers.reverse import Score, reverse_sde, step_count
+from common.samplers.reverse import Score, reverse_sde, step_count, walk_in_pieces
 
 __all__ = [
     "ETA_PUBLISHED",
@@ -20,4 +20,5 @@ __all__ = [
     "reverse_sde",
     "step_count",
     "two_phase",
+    "walk_in_pieces",
 ]

@@ -1,15 +1,19 @@
 """Samplers in continuous time: the lambda family of reverse processes, by Euler-Maruyama steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.pieces import Keep
 from common.schedules import Schedule, expand
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Score s(x, t) of the noised law: x (batch..., event...), t (batch...), the shape of x out."""
+
+PIECE = 32
+"""Steps after which a sampler's state is kept: those whose noise is drawn together (`StepNoise`)."""
 
 
 def step_count(T: float, rule: str, steps_at_one: int) -> int:
@@ -41,6 +45,7 @@ def reverse_sde(
     noise: Callable[[int], Tensor],
     lam: float = 0.0,
     observe: Callable[[Tensor, Tensor], None] | None = None,
+    part: range | None = None,
 ) -> Tensor:
     """Euler-Maruyama steps of the lambda family of reverse processes (Huang et al. 2021, eq. 19).
 
@@ -58,9 +63,10 @@ def reverse_sde(
         noise: maps the step number to standard normal noise of the shape of x_T.
         lam: member of the family.
         observe: called with (score values, t) at every step.
+        part: the steps to take, of 0 .. N - 1; None: all. `x_T` is then the state before the first of them.
 
     Returns:
-        Samples, of the shape of x_T.
+        Samples, of the shape of x_T; after a part of the steps the state there.
     """
     if not 0 <= lam <= 1:
         raise UserError(f"lam must lie in [0, 1], not {lam}")
@@ -69,7 +75,7 @@ def reverse_sde(
     T = T.expand(batch)
     size = T / steps
     x = x_T
-    for step in range(steps):
+    for step in range(steps) if part is None else part:
         t = T * (1 - step / steps)
         level = schedule.at(t)
         s = score(x, t)
@@ -80,3 +86,29 @@ def reverse_sde(
         if lam < 1:
             x = x + expand(torch.sqrt((1 - lam) * level.g2 * size), x) * noise(step)
     return x
+
+
+def walk_in_pieces(
+    keep: Keep,
+    name: str,
+    x_T: Tensor,
+    steps: int,
+    walk: Callable[[Tensor, range], dict[str, Tensor]],
+    size: int = PIECE,
+) -> Iterator[dict[str, Tensor]]:
+    """A sampler's way in pieces that survive a stop: yields what each keeps, the last one's `x` being the samples.
+
+    Args:
+        keep: keeps the pieces.
+        name: of this way; the pieces are numbered.
+        x_T: where it starts.
+        steps: N.
+        walk: (state, steps to take) -> the state after them as `x`, and whatever else was measured on these steps.
+        size: steps of one piece.
+    """
+    x = x_T
+    for first in range(0, steps, size):
+        part = range(first, min(first + size, steps))
+        kept = keep(f"{name}-{first:06d}", lambda: walk(x, part))  # noqa: B023 (called at once)
+        x = kept["x"].to(x_T)
+        yield kept

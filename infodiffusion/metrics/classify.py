@@ -27,6 +27,10 @@ class Classification:
     accuracy: Measured
     per_factor: np.ndarray
 
+    def measured(self) -> list[Measured]:
+        """The two means."""
+        return [self.auroc, self.accuracy]
+
 
 def latent_classification(
     codes: Array, factors: Array, folds: int = 5, seed: int = 0, most: int = MOST

@@ -30,6 +30,10 @@ class TAD:
     best: np.ndarray
     gap: np.ndarray
 
+    def measured(self) -> list[Measured]:
+        """Both numbers."""
+        return [self.tad, self.captured]
+
 
 def tad(
     codes: Array,

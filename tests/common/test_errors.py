@@ -1,6 +1,7 @@
 """Exit codes and the one sentence a user gets."""
 
 import errno
+import signal
 
 import pytest
 
@@ -16,6 +17,16 @@ def test_a_failure_is_one_sentence_and_its_exit_code(kind, code, capsys):
         run_main(main)
     assert stop.value.code == code
     assert capsys.readouterr().err == "error: what was wrong\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_ends_every_command_with_a_sentence_and_code_75(number, capsys):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as stop:
+        run_main(lambda: signal.raise_signal(number))
+    assert stop.value.code == 75
+    assert capsys.readouterr().err == f"error: stopped by {signal.Signals(number).name}; run the same command again\n"
+    assert signal.getsignal(number) is before
 
 
 def test_a_full_disk_is_a_sentence_that_names_the_file(capsys):

@@ -1,6 +1,8 @@
 """Stop signals are noted inside a training loop, raised around it, and left as they were afterwards."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -58,3 +60,19 @@ def test_a_signal_that_comes_where_exceptions_are_ignored_still_stops(monkeypatc
     with pytest.raises(InterruptedRunError, match="SIGTERM in an evaluation"), stops_raise("in an evaluation"):
         Closing()
     assert len(ignored) == 1
+
+
+@pytest.mark.parametrize(("argument", "code"), [("-m", 75), ("script.py", -signal.SIGUSR1)])
+def test_while_python_imports_a_command_a_signal_ends_it_with_code_75(argument, code):
+    """`python -m` says so in its arguments while it looks for the module, which is when packages are imported."""
+    text = f"import os, signal, sys; sys.argv = [{argument!r}]; import common; os.kill(os.getpid(), signal.SIGUSR1)"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stderr == ("error: stopped by SIGUSR1; run the same command again\n" if code == 75 else "")
+
+
+def test_every_package_with_commands_ends_so():
+    for package in ("benchmarks", "common", "diffusion", "infodiffusion", "itdiffusion", "scoregen", "scripts", "vae"):
+        text = f"import os, signal, sys; sys.argv = ['-m']; import {package}; os.kill(os.getpid(), signal.SIGTERM)"
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+        assert done.returncode == 75, package

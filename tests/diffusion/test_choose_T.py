@@ -10,12 +10,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import common.training as training_module
 from common.config import run_id
 from common.errors import UserError
+from common.pieces import unkept
 from common.results import read
 from common.runs import Run
 from common.schedules import VP
 from diffusion import choose_T, choose_T_model, toy
 from diffusion.bound_in_T import BoundInT
-from diffusion.choose_T import choose, cost, last, measured_terms, run_choice
+from diffusion.choose_T import choose, cost, last, measurer, run_choice
 from diffusion.choose_T_config import SWEEPS, ChooseTConfig
 from diffusion.choose_T_model import SharedNetworks, SharedObjective
 from diffusion.penalty import PenalisedLoss
@@ -136,7 +137,7 @@ def test_the_bound_moves_T_alone_and_score_matching_the_weights_alone(tmp_path):
     assert torch.equal(moved, model.u.grad)
     assert all(item.grad is None for item in model.network.parameters())
     with torch.no_grad():
-        assert (measured_terms(run, model, bound, model.T).nats > 0).all()
+        assert (measurer(run, model, bound, unkept)(model.T).nats > 0).all()
 
 
 def test_presets():
