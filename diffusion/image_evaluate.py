@@ -12,6 +12,7 @@ from common.data import ImageSet
 from common.empirical import mutual_information
 from common.estimate import mean_and_se
 from common.likelihood import ElboDraw, draw_probe, elbo_from_denoising, hutchinson, ode_log_likelihood
+from common.precision import on_cpu
 from common.samplers import StepNoise, reverse_sde, step_count
 from common.schedules import VP
 from common.seeds import generator
@@ -98,7 +99,7 @@ class ImageEvaluation:
 
     def ode(self, score: ImageScore, y: Tensor) -> tuple[Tensor, int]:
         """log p of the logits y (n,) by the ODE, averaged over `config.ode_probes` probes; and network evaluations."""
-        total = torch.zeros(len(y), dtype=torch.float64, device=y.device)
+        total = torch.zeros(len(y), dtype=torch.float64)
         evaluations = 0
         for index in range(self.config.ode_probes):
             probe = draw_probe(self.config.probe, y.shape, generator(self.config.seed, "probe", index)).to(y)
@@ -108,21 +109,21 @@ class ImageEvaluation:
                 )
                 for x, v in zip(self._batches(y), self._batches(probe), strict=True)
             ]
-            total += torch.cat([part.log_p for part in parts])
+            total += on_cpu(torch.cat([part.log_p for part in parts]))
             evaluations += sum(part.evaluations for part in parts)
         return total / self.config.ode_probes, evaluations
 
     def elbo(self, score: ImageScore, y: Tensor) -> Tensor:
         """The ELBO of the logits y (n,), averaged over `config.elbo_draws` stratified, debiased times per image."""
         law = DebiasedTime(self.schedule, self.config.T, self.config.t_eps)
-        total = torch.zeros(len(y), dtype=torch.float64, device=y.device)
+        total = torch.zeros(len(y), dtype=torch.float64)
         for draw in range(self.config.elbo_draws):
             source = generator(self.config.seed, "elbo", draw)
             u = (draw + torch.rand(len(y), generator=source)) / self.config.elbo_draws
             eps, eps_T = (torch.randn(y.shape, generator=source).to(y) for _ in range(2))
             batches = zip(*(self._batches(item) for item in (y, u.to(y), eps, eps_T)), strict=True)
             values = [elbo_from_denoising(score, self.schedule, x, law, ElboDraw(*drawn)) for x, *drawn in batches]
-            total += torch.cat(values)
+            total += on_cpu(torch.cat(values))
         return total / self.config.elbo_draws
 
     def _batches(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -148,10 +149,11 @@ class ImageEvaluation:
 
     def _likelihoods(self, score: ImageScore) -> dict[str, float | int]:
         y, logdet = self._logits(self.test, "test")
+        logdet = on_cpu(logdet)
         d = self.train.d
         log_p, evaluations = self.ode(score, y)
-        ode, ode_se = mean_and_se(self.transform.bpd(log_p, logdet.double(), d))
-        lower, lower_se = mean_and_se(self.transform.bpd(self.elbo(score, y), logdet.double(), d))
+        ode, ode_se = mean_and_se(self.transform.bpd(log_p, logdet, d))
+        lower, lower_se = mean_and_se(self.transform.bpd(self.elbo(score, y), logdet, d))
         histogram, histogram_se = per_pixel_histogram_bpd(
             self.train.images.cpu(), self.test.images.cpu(), self.train.levels
         )

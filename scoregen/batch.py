@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common.epochs import BlockedEpochs, NoisedEpochs
+from common.precision import has_float64
 from common.schedules import VP
 from common.seeds import generator
 from common.toy import two_modes
@@ -161,13 +162,14 @@ class NetworkBatch:
         x = mode_grid(mu)
         log_p0 = two_modes(mu, self.config.q1).log_prob(x[:, None])
         weights = networks.out
+        state_on = weights.device if has_float64(weights.device) else torch.device("cpu")
+
+        def score(state: Tensor, t: float) -> tuple[Tensor, Tensor]:
+            s, slope = networks.value_and_slope(state.to(weights.device), t)
+            return s.to(state_on), slope.to(state_on)
+
         found = grid_density(
-            networks.value_and_slope,
-            self.schedule,
-            x.to(weights.device),
-            len(networks),
-            steps=flow_steps(mu),
-            dtype=weights.dtype,
+            score, self.schedule, x.to(state_on), len(networks), steps=flow_steps(mu), dtype=weights.dtype
         )
         return GridDensity(x, found.log_p.cpu(), found.x_T.cpu()), log_p0
 

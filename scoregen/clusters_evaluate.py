@@ -11,6 +11,7 @@ from common.baselines import per_pixel_histogram_bpd
 from common.data import ImageSet
 from common.estimate import mean_and_se
 from common.immse import Bins, GaussianReference, LogsnrRange, estimate_nll
+from common.precision import on_cpu
 from common.samplers import StepNoise, reverse_sde
 from common.seeds import generator
 from scoregen import replication
@@ -116,7 +117,7 @@ class ClusterEvaluation:
             u = (draw + torch.rand(len(x), generator=source)) / self.config.loss_draws
             t, eps = replication.uniform_times(u).to(x), torch.randn(x.shape, generator=source).to(x)
             parts = zip(*(item.split(self.config.eval_batch) for item in (x, t, eps)), strict=True)
-            total += torch.cat([losses(score, *part) for part in parts]).double().cpu()
+            total += on_cpu(torch.cat([losses(score, *part) for part in parts]))
         return total / self.config.loss_draws
 
     def _scaled(self, images: ImageSet) -> Tensor:

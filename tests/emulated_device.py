@@ -181,7 +181,10 @@ def _run(func, args, kwargs):
     known = {id(item.inner): item for item in operands if isinstance(item, EmulatedTensor)} if rule.written else {}
     known |= {id(item): item for item in operands if rule.written and not isinstance(item, EmulatedTensor)}
     _follow(rule, func, args, kwargs, known)
-    return _wrapped(done, known, on_device and not (rule.copies and not isinstance(args[0], EmulatedTensor)))
+    # A view of a tensor from outside of inference mode is no inference tensor either.
+    leaves = func.is_view and torch.is_inference_mode_enabled() and not operands[0].is_inference()
+    with torch.inference_mode(False) if leaves else contextlib.nullcontext():
+        return _wrapped(done, known, on_device and not (rule.copies and not isinstance(args[0], EmulatedTensor)))
 
 
 def _follow(rule: _Rule, func, args, kwargs, known) -> None:
