@@ -305,7 +305,9 @@ def register() -> None:
     torch.Generator = _Generator
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
     library = torch.library.Library("aten", "IMPL")
-    _LIBRARIES.append(library)
+    others = torch.library.Library("_", "IMPL")
+    others.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    _LIBRARIES.extend([library, others])
     library.impl("_copy_from", _copy_from, "PrivateUse1")
     for func in _factories():
         library.impl(func.name().removeprefix("aten::"), _factory(func), "PrivateUse1")
