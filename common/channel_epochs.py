@@ -64,14 +64,12 @@ class ChannelEpochs(BlockedEpochs[ChannelBatch]):
         epochs = range(block * self.epochs_per_block, (block + 1) * self.epochs_per_block)
         drawn = [[self._draw(seed, epoch) for seed in self.seeds] for epoch in epochs]
         u, eps, order = (
-            torch.stack([torch.stack([one[part] for one in row]) for row in drawn])[:, self.row_of].to(self.data.device)
-            for part in range(3)
+            torch.stack([torch.stack([one[part] for one in row]) for row in drawn])[:, self.row_of] for part in range(3)
         )
-        logsnr, weight = (values.to(self.data.dtype) for values in self.law.sample(u))
+        logsnr, weight, eps = (values.to(self.data) for values in (*self.law.sample(u), eps))
         alpha, sigma = logsnr_to_alpha_sigma(logsnr)
-        index = order[..., None].expand(-1, -1, -1, self.d)
+        index = order.to(self.data.device)[..., None].expand(-1, -1, -1, self.d)
         x = torch.gather(self.data.expand(len(epochs), *self.data.shape), 2, index)
-        eps = eps.to(self.data.dtype)
         return ChannelBatch(expand(alpha, x) * x + expand(sigma, x) * eps, logsnr, eps, weight)
 
     def _draw(self, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.estimate import Estimate
+from common.precision import has_float64, to_double
 from common.schedules import expand
 from common.seeds import derive, generator
 
@@ -102,7 +103,7 @@ def mutual_information_batch(
             f"x {tuple(x.shape)}, alpha {tuple(alpha.shape)}, sigma {tuple(sigma.shape)}, {len(seeds)} seeds, "
             f"{draws} draws: expected (k, n, d) with n >= 2, (k,), (k,), k seeds and at least one draw"
         )
-    x = _to_double(x)
+    x = to_double(x)
     alpha, sigma = alpha.to(x), sigma.to(x)
     x = x - x.mean(1, keepdim=True)
     eps = torch.stack(
@@ -139,8 +140,8 @@ def empirical_posterior_mean(x_t: Tensor, data: Tensor, alpha: Tensor, sigma: Te
     Returns:
         (..., b, d) float64.
     """
-    x_t, alpha, sigma = (_to_double(v) for v in (x_t, alpha, sigma))
-    data = data.cpu() if data.device.type == "mps" else data
+    x_t, alpha, sigma = (to_double(v) for v in (x_t, alpha, sigma))
+    data = data if has_float64(data.device) else data.cpu()
     lead, n = math.prod(x_t.shape[:-2]), data.shape[-2]
     block = min(block, n)
     centre = sum(part.double().sum(-2, keepdim=True) for part in data.split(block, -2)) / n
@@ -159,7 +160,7 @@ def empirical_score(x_t: Tensor, data: Tensor, alpha: Tensor, sigma: Tensor, blo
     `empirical_posterior_mean`. Float64 inside, returned in the dtype and on the device of x_t.
     """
     mean = empirical_posterior_mean(x_t, data, alpha, sigma, block)
-    x, a, s = (_to_double(v) for v in (x_t, alpha, sigma))
+    x, a, s = (to_double(v) for v in (x_t, alpha, sigma))
     return ((a[..., None] * mean - x) / s[..., None] ** 2).to(x_t)
 
 
@@ -174,11 +175,6 @@ def _check(x: Tensor, sigma: float, outer: int | None, draws: int, antithetic: b
         raise UserError(f"draws={draws}: expected at least 1, and an even number of antithetic draws")
     if block < 1:
         raise UserError(f"block={block}: expected at least 1")
-
-
-def _to_double(x: Tensor) -> Tensor:
-    """Float64 where the device has it, on the CPU otherwise (MPS)."""
-    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def _mean(points: Tensor, block: int) -> Tensor:

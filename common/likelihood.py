@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
 from common.errors import RunFailedError
+from common.precision import has_float64
 from common.samplers import Score
 from common.schedules import Schedule, expand
 from common.time_laws import DebiasedTime, UniformTime
@@ -106,7 +108,7 @@ def ode_log_likelihood(
     times = times.expand(batch)
     d = x0[(0,) * len(batch)].numel()
     # The state is float64 where the device has it: the solver's error control is finer than float32's rounding.
-    precise = torch.float64 if x0.device.type != "mps" else torch.float32
+    precise = torch.float64 if has_float64(x0.device) else torch.float32
     evaluations = 0
 
     def field(u: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -123,7 +125,9 @@ def ode_log_likelihood(
 
     start = (x0.to(precise), torch.zeros(batch, dtype=precise, device=x0.device))
     ends = torch.tensor([0.0, 1.0], dtype=precise, device=x0.device)
-    settings = {"method": "heun2", "options": {"step_size": 1 / heun_steps}} if heun_steps else {"method": "dopri5"}
+    settings: dict[str, Any] = {"method": "dopri5", "options": {"dtype": precise}}
+    if heun_steps:
+        settings = {"method": "heun2", "options": {"step_size": 1 / heun_steps}}
     try:
         states, logs = odeint(field, start, ends, rtol=tolerance, atol=tolerance, **settings)
     except AssertionError as error:

@@ -12,6 +12,7 @@ from common.errors import UserError, choose
 from common.estimate import Estimate, mean_and_se
 from common.gaussian_baseline import log_normal_mass
 from common.pieces import Keep, unkept
+from common.precision import to_double
 from common.schedules import DDPM
 from common.seeds import generator
 
@@ -107,7 +108,7 @@ class VariationalBound:
             keep: keeps all images' values at a few steps as a piece.
         """
         chosen, weight = self._chosen(steps, seed)
-        transitions = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        transitions = to_double(torch.zeros(len(x), device=x.device))
         means = torch.zeros(len(chosen), dtype=torch.float64)
 
         def measure(numbers: list[int]) -> dict[str, Tensor]:
@@ -155,7 +156,7 @@ class VariationalBound:
     def prior(self, x: Tensor) -> Tensor:
         """L_T = 1/2 (abar |x0|^2 + d (-abar - log(1 - abar))) at the last step, (n,) float64."""
         abar = self.schedule.abar[-1]
-        flat = x.flatten(1).double()
+        flat = to_double(x.flatten(1))
         offset = flat.shape[1] * (-abar - torch.log1p(-abar)).to(flat)
         return 0.5 * (abar.to(flat) * flat.square().sum(1) + offset)
 
@@ -189,22 +190,25 @@ class VariationalBound:
             eps_hat, v = model(x_t, torch.full((len(x0),), step, device=x.device))
             x0_hat = (x_t - sigma * eps_hat) / alpha
             x0_hat = x0_hat.clamp(-1, 1) if self.clip else x0_hat
-            log_var = self._log_variance(step, x0, v)
             if step == 0:
-                parts.append(self._reconstruction(x0.double(), x0_hat.double(), log_var))
+                exact = to_double(x0)
+                log_var = self._log_variance(step, exact, v)
+                parts.append(self._reconstruction(exact, to_double(x0_hat), log_var))
             else:
-                distance = float(self.c0[step]) * (x0 - x0_hat).double()
+                distance = float(self.c0[step]) * to_double(x0 - x0_hat)
+                log_var = self._log_variance(step, distance, v)
                 ratio = self.log_small[step].to(distance) - log_var  # log of beta~ / var
                 parts.append(0.5 * (ratio.exp() - 1 - ratio + distance.square() * (-log_var).exp()).flatten(1).sum(1))
         return torch.cat(parts)
 
-    def _log_variance(self, step: int, x0: Tensor, v: Tensor | None) -> Tensor:
-        """log var, float64, of the shape of x0."""
+    def _log_variance(self, step: int, like: Tensor, v: Tensor | None) -> Tensor:
+        """log var, float64, of the shape of `like` and where that is."""
         if self.variance != "learned":
-            return (self.log_large if self.variance == "large" else self.log_small)[step].to(x0.device).expand(x0.shape)
+            values = self.log_large if self.variance == "large" else self.log_small
+            return values[step].to(like.device).expand(like.shape)
         if v is None:
             raise UserError("the network has no variance output: choose --variance large or small")
-        share = (v.double() + 1) / 2
+        share = (to_double(v) + 1) / 2
         return share * self.log_beta[step].to(share) + (1 - share) * self.log_small[step].to(share)
 
     def _reconstruction(self, x0: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from common.empirical import empirical_score
 from common.errors import UserError
 from common.pieces import Keep, unkept
+from common.precision import on_cpu, to_double
 from common.samplers import Score
 from common.schedules import VP, Level, expand
 from common.seeds import generator
@@ -56,15 +57,14 @@ def kl_to_prior(x0: Tensor, alpha: Tensor | float) -> Tensor:
         x0: examples (..., d).
         alpha: signal amplitude, a number or broadcastable to (...).
     """
-    alpha2 = torch.as_tensor(alpha, dtype=torch.float64).cpu().square()
+    alpha2 = on_cpu(alpha).square()
     d = x0.shape[-1]
-    return 0.5 * (alpha2 * x0.double().cpu().square().sum(-1) + d * (-torch.log1p(-alpha2) - alpha2))
+    return 0.5 * (alpha2 * on_cpu(x0).square().sum(-1) + d * (-torch.log1p(-alpha2) - alpha2))
 
 
 def term2(x0: Tensor, alpha: Tensor | float) -> Tensor:
     """T2 = mean over the m examples of sqrt(KL(E_T(x_i) || N(0, I))); x0 (..., m, d), alpha (...) -> (...)."""
-    alpha = torch.as_tensor(alpha, dtype=torch.float64)
-    return kl_to_prior(x0, alpha[..., None]).sqrt().mean(-1)
+    return kl_to_prior(x0, on_cpu(alpha)[..., None]).sqrt().mean(-1)
 
 
 def term3(score_norm: float, T: float, m: int, steps: int, schedule: VP) -> float:
@@ -162,7 +162,7 @@ def score_losses(
         mean = _exact_gap(score, schedule, x0, t, eps, data, score_batch)
         return {
             "published": published_loss(score, schedule, x0, u * T, eps, score_batch),
-            "exact": 0.5 * (start - end)[:, 0].double().cpu() * mean,
+            "exact": 0.5 * on_cpu((start - end)[:, 0]) * mean,
         }
 
     kept = [keep(f"score-losses-{one:02d}", functools.partial(measure, one)) for one in range(replicates)]
@@ -200,7 +200,7 @@ def published_loss(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tenso
     """
     x_t, level = _noised(schedule, x0, t, eps)
     scaled = expand(level.sigma, x0) * _batched(score, x_t, t, batch)
-    return 0.5 * (scaled + eps).flatten(2).double().square().sum(-1).mean(-1).cpu()
+    return 0.5 * to_double((scaled + eps).flatten(2)).square().sum(-1).mean(-1).cpu()
 
 
 def _exact_gap(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, data: Tensor, batch: int) -> Tensor:

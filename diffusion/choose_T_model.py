@@ -1,15 +1,20 @@
 """Networks that serve every T up to the largest, with T as a parameter beside their weights, and their training."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from common.ensemble import EnsembleMLP
 from common.epochs import NoisedEpochs
+from common.precision import on_cpu
 from common.schedules import VP, expand
 from diffusion.bound_in_T import BoundInT, NormInT
 from diffusion.choose_T_config import ChooseTConfig
 from diffusion.toy import dsm_loss
+
+MEASURED = ("log_T", "log_norm", "slope")
 
 
 class SharedNetworks(nn.Module):
@@ -29,18 +34,25 @@ class SharedNetworks(nn.Module):
         self.network = EnsembleMLP((3, h, h, h, 2), config.seeds)
         start = torch.tensor(config.T_start / self.T_max, dtype=torch.float64)
         self.u = nn.Parameter(torch.logit(start).float().repeat(k))
-        for name in ("log_T", "log_norm", "slope"):
+        for name in MEASURED:
             self.register_buffer(name, torch.zeros(k, dtype=torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SharedNetworks":
+        """Move or convert the networks and u; the measurement stays on the CPU in float64, which MPS has not."""
+        kept = {name: self._buffers.pop(name) for name in MEASURED}
+        super()._apply(fn, recurse)
+        self._buffers.update(kept)
+        return self
 
     @property
     def T(self) -> Tensor:
         """The diffusion times (k,) float64, in (0, T_max), on the CPU, where the terms of the bound are added up."""
-        return self.T_max * torch.sigmoid(self.u.cpu().double())
+        return self.T_max * torch.sigmoid(on_cpu(self.u))
 
     @property
     def norm(self) -> NormInT:
         """The score norm near T as last measured."""
-        return NormInT(self.log_T.cpu(), self.log_norm.cpu(), self.slope.cpu())
+        return NormInT(self.log_T, self.log_norm, self.slope)
 
     def remember(self, norm: NormInT) -> None:
         """Keep a measurement of the score norm."""

@@ -1,7 +1,6 @@
 """The images of one run: loaded (downloaded when asked), the few-shot subset chosen, on the device."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def load_images(config: ImageConfig, device: torch.device) -> tuple[ImageSet, Im
         )
     if config.m:
         train = train.subset(config.m, config.seed)
-    return _on(train, device), _on(test, device)
+    return train.to(device), test.to(device)
 
 
 @contextlib.contextmanager
@@ -43,7 +42,3 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _on(images: ImageSet, device: torch.device) -> ImageSet:
-    return dataclasses.replace(images, images=images.images.to(device))

@@ -14,6 +14,7 @@ from common.empirical import mutual_information
 from common.estimate import mean_and_se
 from common.likelihood import ElboDraw, draw_probe, elbo_from_denoising, hutchinson, ode_log_likelihood
 from common.pieces import Keep, unkept
+from common.precision import on_cpu
 from common.samplers import StepNoise, reverse_sde, step_count, walk_in_pieces
 from common.schedules import VP
 from common.seeds import generator
@@ -106,7 +107,7 @@ class ImageEvaluation:
 
     def ode(self, score: ImageScore, y: Tensor) -> tuple[Tensor, int]:
         """log p of the logits y (n,) by the ODE, averaged over `config.ode_probes` probes; and network evaluations."""
-        total = torch.zeros(len(y), dtype=torch.float64, device=y.device)
+        total = torch.zeros(len(y), dtype=torch.float64)
         evaluations = 0
         for index in range(self.config.ode_probes):
             probe = draw_probe(self.config.probe, y.shape, generator(self.config.seed, "probe", index)).to(y)
@@ -115,14 +116,14 @@ class ImageEvaluation:
                 self.keep(f"ode-{index:02d}-{place:04d}", functools.partial(self._ode_batch, score, *batch))
                 for place, batch in enumerate(batches)
             ]
-            total += torch.cat([part["log_p"] for part in parts]).to(total)
+            total += on_cpu(torch.cat([part["log_p"] for part in parts]))
             evaluations += sum(int(part["evaluations"]) for part in parts)
         return total / self.config.ode_probes, evaluations
 
     def elbo(self, score: ImageScore, y: Tensor) -> Tensor:
         """The ELBO of the logits y (n,), averaged over `config.elbo_draws` stratified, debiased times per image."""
         law = DebiasedTime(self.schedule, self.config.T, self.config.t_eps)
-        total = torch.zeros(len(y), dtype=torch.float64, device=y.device)
+        total = torch.zeros(len(y), dtype=torch.float64)
 
         def measure(draw: int) -> dict[str, Tensor]:
             source = generator(self.config.seed, "elbo", draw)
@@ -164,10 +165,11 @@ class ImageEvaluation:
 
     def _likelihoods(self, score: ImageScore) -> dict[str, float | int]:
         y, logdet = self._logits(self.test, "test")
+        logdet = on_cpu(logdet)
         d = self.train.d
         log_p, evaluations = self.ode(score, y)
-        ode, ode_se = mean_and_se(self.transform.bpd(log_p, logdet.double(), d))
-        lower, lower_se = mean_and_se(self.transform.bpd(self.elbo(score, y), logdet.double(), d))
+        ode, ode_se = mean_and_se(self.transform.bpd(log_p, logdet, d))
+        lower, lower_se = mean_and_se(self.transform.bpd(self.elbo(score, y), logdet, d))
         histogram, histogram_se = per_pixel_histogram_bpd(
             self.train.images.cpu(), self.test.images.cpu(), self.train.levels
         )

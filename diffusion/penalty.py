@@ -8,6 +8,7 @@ from torch import Tensor
 from common.ensemble import EnsembleMLP
 from common.epochs import NoisedEpochs
 from common.errors import UserError
+from common.precision import on_cpu
 from common.schedules import VP
 from diffusion.bound import term3_per_norm
 from diffusion.toy import denoising_loss
@@ -54,8 +55,8 @@ class BoundPenalty:
 
     def __init__(self, weights: Tensor, T: Tensor, m: int, steps: int, R: float, schedule: VP, strata: int):
         self.strata = strata
-        per_norm = term3_per_norm(T.double().cpu(), m, steps, schedule)
-        self.per_norm = (math.sqrt(2) * R * per_norm * weights.double().cpu()).to(T)
+        per_norm = term3_per_norm(on_cpu(T), m, steps, schedule)
+        self.per_norm = (math.sqrt(2) * R * per_norm * on_cpu(weights)).to(T)
 
     def __call__(self, s: Tensor, t: Tensor) -> Tensor:
         """The penalty (k,) in nats, of scores s (k, b, event...) at noised training points of times t (k, b)."""

@@ -13,6 +13,7 @@ from common.ensemble import EnsembleMLP
 from common.estimate import mean_and_se
 from common.likelihood import ode_log_likelihood
 from common.pieces import Keep, under, unkept
+from common.precision import on_cpu
 from common.results import ToyBound
 from common.results.tables.diffusion import BoundColumns
 from common.samplers import StepNoise, reverse_sde, step_count, walk_in_pieces
@@ -169,7 +170,7 @@ class ToyEvaluation:
             self.times[group][:, None],
             tolerance=self.config.ode_tolerance,
         )
-        return {"log_ratio": self.law.log_prob(points) - solved.log_p.cpu().double()}
+        return {"log_ratio": self.law.log_prob(points) - on_cpu(solved.log_p)}
 
     def _losses(self, model: EnsembleMLP, keep: Keep) -> ScoreLosses:
         parts = []
@@ -183,7 +184,7 @@ class ToyEvaluation:
 
     def _term1(self) -> tuple[Tensor, Tensor]:
         if self._information is None:
-            level = self.schedule.at(self.times.double())
+            level = self.schedule.at(on_cpu(self.times))
             # Small sets get more draws: they cost nothing there, and T1 would be noisy.
             draws = max(self.config.mi_draws, -(-TERM1_POINTS // self.config.m))
             parts = [
@@ -214,7 +215,7 @@ class ToyEvaluation:
     ) -> list[BoundColumns]:
         samples, norm = drawn
         term1, term1_se = self._term1()
-        second = term2(self.data, self.schedule.at(self.times.double()).alpha.cpu())
+        second = term2(self.data, self.schedule.at(on_cpu(self.times)).alpha)
         rows: list[BoundColumns] = []
         for place, i in enumerate(group):
             T, seed = self.members[i]

@@ -40,9 +40,9 @@ def code_arrays(model: Autoencoder, train: ImageSet, test: ImageSet, keep: Keep)
         found[f"codes_{split}"] = encode(model, images, keep, split)
         factors = attributes_or_factors(images)
         if factors is not None:
-            found[f"factors_{split}"] = factors.numpy()
+            found[f"factors_{split}"] = factors.cpu().numpy()
         if images.labels is not None:
-            found[f"labels_{split}"] = images.labels.numpy()
+            found[f"labels_{split}"] = images.labels.cpu().numpy()
     return found
 
 

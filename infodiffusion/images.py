@@ -1,6 +1,5 @@
 """The training and test images of a run, on its device, and their way to [-1, 1] and back."""
 
-import dataclasses
 import functools
 
 import torch
@@ -25,8 +24,8 @@ def images_of(config: InfoConfig, device: torch.device) -> tuple[ImageSet, Image
         m=config.m,
         seed=config.seed,
     )
-    train, test = (dataclasses.replace(part, images=part.images.to(device)) for part in loaded)
-    return train, test
+    train, test = loaded
+    return train.to(device), test.to(device)
 
 
 # The runs of a sweep share their images; drawing or reading them takes longer than a small mode.

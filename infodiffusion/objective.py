@@ -12,6 +12,7 @@ from common.data import ImageSet, augment_flip, epoch_permutation
 from common.learning_rate import learning_rate, set_learning_rate
 from common.mmd import mmd2_loss, named_kernel
 from common.networks.dropout import set_dropout_generator
+from common.precision import on_cpu
 from common.schedules import DDPM
 from common.seeds import generator
 from common.transforms import ScaleTransform
@@ -209,7 +210,7 @@ def evaluator(config: InfoConfig, test: ImageSet, most: int = 1024) -> Callable[
             drawn = draws(config, tuple(x.shape), generator(config.seed, "evaluation", number))
             step, eps, prior, code_eps = (item.to(x.device) for item in drawn)
             found = losses(config, model, schedule, x, step, eps, prior, code_eps, epoch)
-            errors.append(found.errors.double().cpu())
+            errors.append(on_cpu(found.errors))
             others.append([float(part) for part in (found.mmd, found.kl)])
         per_image = torch.cat(errors)
         mmd, kl = torch.tensor(others, dtype=torch.float64).mean(0).tolist()

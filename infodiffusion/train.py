@@ -10,6 +10,7 @@ from common import distributed
 from common.networks.arithmetic import set_arithmetic
 from common.networks.dropout import set_dropout_generator
 from common.pieces import Pieces
+from common.precision import on_cpu
 from common.results import write
 from common.results.tables.infodiffusion import InfoTraining
 from common.runs import Run, pick_device
@@ -126,7 +127,7 @@ class LatentObjective:
     def measure(self) -> dict[str, float]:
         """The loss without dropout on the codes of test images."""
         self.latent.eval()
-        errors = self._errors(self.unseen, generator(self.config.seed, "latent evaluation")).double().cpu()
+        errors = on_cpu(self._errors(self.unseen, generator(self.config.seed, "latent evaluation")))
         self.latent.train()
         return {
             "data_loss": float(errors.mean()), "data_loss_se": float(errors.std() / len(errors) ** 0.5),

@@ -1,6 +1,5 @@
 """The images of one run in [-1, 1], and the Gaussian reference of its training set, computed once and cached."""
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +40,7 @@ def load_images(config: ImagesConfig, device: torch.device) -> tuple[ImageSet, I
         )
     if 0 < config.test_images < len(test):
         test = test.take(torch.linspace(0, len(test) - 1, config.test_images).round().long())
-    return tuple(dataclasses.replace(part, images=part.images.to(device)) for part in (train, test))  # type: ignore[return-value]
+    return train.to(device), test.to(device)
 
 
 def to_unit(pixels: Tensor, levels: int) -> Tensor:

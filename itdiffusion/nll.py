@@ -79,7 +79,7 @@ class NllConfig:
     data_dir: Path = Path("data")
     """Folder of data sets that are not built in."""
     device: str = "cpu"
-    """Device of the tensors that --denoiser is given (a checkpoint has its own)."""
+    """Where the checkpoint's network works; what --denoiser is given lies there."""
     seed: int = 0
     """Seed of noise, log-SNR points and draws from a law."""
     json: bool = False
@@ -218,8 +218,8 @@ def _denoiser(config: NllConfig, shape: tuple[int, ...]) -> tuple[Denoiser, torc
     if config.checkpoint:
         from itdiffusion.load import load_denoiser
 
-        network = load_denoiser(config.checkpoint, shape)
-        return network, torch.device(getattr(network, "device", "cpu"))
+        device = pick_device(config.device)
+        return load_denoiser(config.checkpoint, shape).to(device), device
     function, called = load_function(config.denoiser, "--denoiser"), f"--denoiser {config.denoiser}"
     expected = "eps_hat(z, logsnr) of z (n, ...) and logsnr (n,), torch float32, of the shape of z"
     return lambda z, logsnr: tensor_of(function, (z, logsnr), called, expected), pick_device(config.device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from common.epochs import BlockedEpochs, NoisedEpochs
 from common.pieces import Keep, Pieces, under, unkept
+from common.precision import has_float64
 from common.schedules import VP
 from common.seeds import generator
 from common.toy import two_modes
@@ -176,9 +177,15 @@ class NetworkBatch:
 
         def measure(rows: list[int]) -> dict[str, Tensor]:
             chosen = networks.select(rows)
-            score, weights = chosen.value_and_slope, chosen.out
+            weights = chosen.out
+            state_on = weights.device if has_float64(weights.device) else torch.device("cpu")
+
+            def score(state: Tensor, t: float) -> tuple[Tensor, Tensor]:
+                s, slope = chosen.value_and_slope(state.to(weights.device), t)
+                return s.to(state_on), slope.to(state_on)
+
             found = grid_density(
-                score, self.schedule, x.to(weights.device), len(rows), steps=flow_steps(mu), dtype=weights.dtype
+                score, self.schedule, x.to(state_on), len(rows), steps=flow_steps(mu), dtype=weights.dtype
             )
             return {"log_p": found.log_p, "x_T": found.x_T}
 

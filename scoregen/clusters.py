@@ -18,7 +18,7 @@ from common.runs import Run, pick_device
 from common.sweep import Cost, Experiment, run_sweep
 from common.training import Training, train
 from scoregen.clusters_config import SWEEPS, ClustersConfig
-from scoregen.clusters_data import ClusterPair, load_pair
+from scoregen.clusters_data import load_pair
 from scoregen.clusters_evaluate import ClusterEvaluation
 from scoregen.clusters_model import ClusterObjective, ClusterScore, make_schedule
 
@@ -32,7 +32,8 @@ def run_clusters(preset: str, config: ClustersConfig) -> None:
     """One run: config, data, model, loop, results."""
     run = Run("scoregen", f"clusters-{config.dataset}", preset, config)
     device = pick_device(config.device)
-    pair = _on(load_pair(config), device)
+    pair = load_pair(config)
+    pair = dataclasses.replace(pair, train=pair.train.to(device), test=pair.test.to(device))
     with run.open():
         score = ClusterScore(UNet(config.unet(), config.seed), make_schedule(config.schedule)).to(device)
         set_arithmetic(score, config)
@@ -71,11 +72,6 @@ def run_clusters(preset: str, config: ClustersConfig) -> None:
             f"{config.pair} pair, clusters {pair.name}, distance {pair.distance:.2f}: loss {last.loss:.1f}, held-out "
             f"{last.nll_bpd:.3f} bits/dim, in {path} after {run.seconds:.0f} s"
         )
-
-
-def _on(pair: ClusterPair, device: torch.device) -> ClusterPair:
-    train, test = (dataclasses.replace(part, images=part.images.to(device)) for part in (pair.train, pair.test))
-    return dataclasses.replace(pair, train=train, test=test)
 
 
 def cost(config: ClustersConfig) -> Cost:

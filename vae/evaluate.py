@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from common.estimate import mean_and_se
 from common.networks.arithmetic import set_arithmetic
+from common.precision import on_cpu
 from common.results.tables.vae import Curves
 from common.runs import Run
 from common.seeds import derive
@@ -89,7 +90,7 @@ class Evaluation:
             if second is not None:
                 found["mi"] = log_p - vae.likelihood.log_prob(second(z), x)
             for name, values in found.items():
-                parts.setdefault(name, []).append(values.double().cpu())
+                parts.setdefault(name, []).append(on_cpu(values))
         return {name: torch.cat(values, dim=1) for name, values in parts.items()}
 
     def _settings(self, member: Member, epoch: int, split: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.precision import to_double
 from common.seeds import generator
 
 NOISE_BLOCK = 16
@@ -91,8 +92,8 @@ def importance_log_px(
         rows = slice(first, first + block)
         part, noise = proposal.take(rows), eps[rows]
         z = part.sample(noise)
-        log_w = log_likelihood(x[rows], z).double()
-        log_w += 0.5 * (noise.square().sum(-1) - z.square().sum(-1)).double() + part.log_det().double()[:, None]
+        log_w = to_double(log_likelihood(x[rows], z))
+        log_w += 0.5 * to_double(noise.square().sum(-1) - z.square().sum(-1)) + to_double(part.log_det())[:, None]
         parts.append(_summary(log_w))
     return LogPx.join(parts)
 

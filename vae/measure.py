@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.errors import RunFailedError
 from common.pieces import Pieces
+from common.precision import to_double
 from common.runs import Run
 from common.seeds import derive, generator
 from vae.config import VAEConfig
@@ -132,7 +133,7 @@ def log_px_of(vae: VAE, place: int, proposal: Proposal, inputs: Inputs, points: 
         x = inputs.evaluation(start, min(start + BLOCK, last))
         part = importance_log_px(x, proposal(x), points(start, len(x)).to(x), log_likelihood)
         mass = vae.likelihood.to_mass(x[None])
-        extra = mass[0].double() if isinstance(mass, Tensor) else 0.0
+        extra = to_double(mass[0]) if isinstance(mass, Tensor) else 0.0
         parts.append(LogPx((part.value + extra).cpu(), (part.elbo + extra).cpu(), part.ess.cpu(), part.n_z))
     return LogPx.join(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -57,8 +58,16 @@ class ImageSet:
         """d = c h w, the number of dimensions of one image."""
         return self.images[0].numel()
 
+    def to(self, device: torch.device | str) -> ImageSet:
+        """The same set with images, labels and factors on `device`."""
+        images, labels, factors = (
+            None if part is None else part.to(device) for part in (self.images, self.labels, self.factors)
+        )
+        assert images is not None
+        return dataclasses.replace(self, images=images, labels=labels, factors=factors)
+
     def take(self, indices: Tensor) -> ImageSet:
-        """The images at `indices` (int64 (m,)), with their labels and factors."""
+        """The images at `indices` (int64 (m,), on the CPU or where the images are), with their labels and factors."""
         return ImageSet(
             name=self.name,
             split=self.split,

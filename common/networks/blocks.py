@@ -41,9 +41,11 @@ def modulated_norm(h: torch.Tensor, norm: nn.GroupNorm, factor: torch.Tensor, sh
     """
     n, channels = h.shape[:2]
     flat = h.reshape(1, n * channels, *h.shape[2:])
+    if flat.dtype != factor.dtype and flat.device.type != "cpu":  # other devices' kernels take one type
+        flat = flat.to(factor.dtype)
     # torch's own, not F's, which refuses one image whose groups have one value each (a level of one pixel).
     done = torch.group_norm(flat, n * norm.num_groups, factor.reshape(-1), shift.reshape(-1), norm.eps)
-    return done.view(h.shape)
+    return done.to(h.dtype).view(h.shape)
 
 
 class ResBlock(nn.Module):
