@@ -44,7 +44,7 @@ from vae.run import build
 sys.path.append(str(Path(__file__).resolve().parent))
 from data_files import cifar_batches, write_cifar_archive, write_cifar_folder, write_idx
 
-pytestmark = pytest.mark.usefixtures("no_tensorboard")
+pytestmark = [pytest.mark.bits, pytest.mark.usefixtures("no_tensorboard")]
 
 
 def form(item):
