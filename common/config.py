@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,11 @@ def not_in_id_at(value: Any) -> dict[str, Any]:
     return {"not_in_id_at": value}
 
 
+def default_device() -> str:
+    """The environment's DEVICE, else auto."""
+    return os.environ.get("DEVICE") or "auto"
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Fields that every script has. None of them changes what is computed, so none enters the run id."""
@@ -36,20 +42,26 @@ class RunConfig:
     """Folder of the result tables."""
     data_dir: Path = field(default=Path("data"), metadata=NOT_IN_ID)
     """Folder of data sets that are not built in (see `python -m common.data doctor`)."""
-    device: str = field(default="auto", metadata=NOT_IN_ID)
-    """cpu, cuda, cuda:1, mps, or auto (cuda where there is one, else cpu)."""
+    device: str = field(default_factory=default_device, metadata=NOT_IN_ID)
+    """cpu, cuda, cuda:1, mps, or auto (cuda where there is one, else cpu); the default is the environment's DEVICE,
+    else auto."""
     threads: int = field(default=0, metadata=NOT_IN_ID)
     """CPU threads; 0: as many as torch takes by itself."""
+    deterministic: bool = field(default=False, metadata=NOT_IN_ID)
+    """Take only operations that give the same bits at each run on the same GPU (slower there; a CPU does anyway)."""
     checkpoint_seconds: float = field(default=60.0, metadata=NOT_IN_ID)
-    """Seconds between checkpoints."""
+    """Least seconds between checkpoints; where writing one takes long they come less often, for 2% of the time."""
     max_minutes: float = field(default=0.0, metadata=NOT_IN_ID)
-    """Minutes after which the run checkpoints and exits with code 75 (try again); 0: no limit."""
+    """Minutes after which the command keeps what it has and exits with code 75 (try again), in training and in
+    evaluation; 0: no limit."""
     task: str = field(default="", metadata=NOT_IN_ID)
     """i/n: the i-th of n shares of the sweep, of about equal cost (SLURM arrays; several shells on one machine)."""
     force: bool = field(default=False, metadata=NOT_IN_ID)
     """Run again although the results are there already."""
     dry_run: bool = field(default=False, metadata=NOT_IN_ID)
     """Print the resolved config, the run id and the estimated cost, and do nothing."""
+    gpu: str = field(default="", metadata=NOT_IN_ID)
+    """With --dry-run: also estimate the time on this GPU, which need not be here (h100, a100, v100, l4, t4, ...)."""
     count: bool = field(default=False, metadata=NOT_IN_ID)
     """Print the number of runs of the sweep, and do nothing (the size of a SLURM array)."""
 

@@ -19,10 +19,16 @@ def join() -> None:
 
     NCCL between GPUs, gloo between CPUs.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if processes_asked_for() > 1 and not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+
+
+def processes_asked_for() -> int:
+    """How many processes `torchrun` has started for this run; 1 without it, and where WORLD_SIZE says nothing."""
+    size = os.environ.get("WORLD_SIZE", "")
+    return int(size) if size.isdigit() and "RANK" in os.environ else 1
 
 
 def leave() -> None:

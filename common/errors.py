@@ -24,10 +24,22 @@ class RunFailedError(LabError):
     exit_code = 3
 
 
+class RunTakenError(UserError):
+    """Another process works on this run: a sweep goes on with its other runs. Exit code 2, so that no queue retries."""
+
+
 class InterruptedRunError(LabError):
-    """Stopped by a signal or a time limit after a checkpoint: the same command goes on. Exit code 75 (try again)."""
+    """Stopped by a signal or a time limit after a checkpoint: the same command goes on. Exit code 75 (try again).
+
+    Attributes:
+        signal: the signal's number; None for the time limit.
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str, signal: int | None = None):
+        super().__init__(message)
+        self.signal = signal
 
 
 def choose(kind: str, name: str, choices: list[str] | tuple[str, ...]) -> str:
@@ -48,12 +60,13 @@ def choose(kind: str, name: str, choices: list[str] | tuple[str, ...]) -> str:
 def told_once() -> Iterator[None]:
     """Around what all processes of a launcher read alike (preset, flags): the first one alone tells what is wrong.
 
-    The launchers (scripts/shards.sh) set TOLD_BY_FIRST for the others, which then end silently, with the same code.
+    The launchers (scripts/shards.sh) set TOLD_BY_FIRST for the others, torchrun gives them another RANK than 0; these
+    end silently, with the same code.
     """
     try:
         yield
     except UserError as error:
-        if os.environ.get("TOLD_BY_FIRST"):
+        if os.environ.get("TOLD_BY_FIRST") or os.environ.get("RANK", "0") != "0":
             sys.exit(error.exit_code)
         raise
 

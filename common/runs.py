@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
-from common import atomic, distributed
+from common import atomic, device, distributed
 from common.checkpoints import is_complete
 from common.config import RunConfig, identity, run_id
-from common.errors import InterruptedRunError, UserError
+from common.device import pick_device as pick_device
+from common.errors import RunTakenError, UserError
+from common.pieces import drop_pieces
+from common.signals import time_limit
 
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "torchdiffeq")
 
@@ -61,9 +62,8 @@ class Run:
             "config": identity(self.config),
             **_git_state(),
             "versions": {"python": platform.python_version(), **_versions()},
-            "machine": {"system": platform.platform(), "processor": _processor()},
-            "device": str(pick_device(self.config.device)),
-            "threads": torch.get_num_threads(),
+            "machine": {"system": platform.platform(), "processor": device.processor()},
+            **device.provenance(self.config),
             "processes": distributed.world_size(),
             "seconds": round(self.seconds, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -82,17 +82,19 @@ class Run:
         """Create the folder, take its lock and save the config; the lock goes with the process, however it ends.
 
         With `--force` the checkpoints of a run that reached its end are dropped, so that it starts anew; its results
-        stay until the new ones replace them. A forced run that was interrupted goes on, as any other. Of the processes
-        that torchrun started the first one does all this; the others wait for it, here and at the end.
+        stay until the new ones replace them. A forced run that was interrupted goes on, as any other. At the end of the
+        block the pieces of its evaluations are dropped: its results are written. Of the processes that torchrun
+        started the first one does all this; the others wait for it, here and at the end.
 
         Raises:
             UserError: the runs or the results folder cannot be written.
-            InterruptedRunError: another process works on this run.
+            RunTakenError: another process works on this run.
         """
         distributed.join()
         if not distributed.is_first():
             distributed.wait()
-            yield self
+            with time_limit(self.config.max_minutes):
+                yield self
             distributed.wait()
             return
         for folder in (self.folder, self.config.results_dir / self.paper):
@@ -104,34 +106,14 @@ class Run:
             if self.config.force and is_complete(self.folder):
                 for checkpoint in self.folder.glob("checkpoint-*"):
                     checkpoint.unlink()
+                drop_pieces(self.folder)
             atomic.write_text(self.folder / "config.json", json.dumps(identity(self.config), indent=1) + "\n")
+            self.say(device.describe(self.config))
             distributed.wait()
-            yield self
+            with time_limit(self.config.max_minutes):
+                yield self
             distributed.wait()
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is cuda where there is one, else cpu.
-
-    Raises:
-        UserError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{name}' is not available here: choose cpu, cuda, mps or auto") from error
-    return device
-
-
-def set_threads(config: RunConfig) -> None:
-    """Use `config.threads` CPU threads, where it names a number."""
-    if config.threads < 0:
-        raise UserError(f"--threads must be 0 (torch's own choice) or more, not {config.threads}")
-    if config.threads:
-        torch.set_num_threads(config.threads)
+            drop_pieces(self.folder)
 
 
 def _check_writable(folder: Path) -> None:
@@ -154,7 +136,7 @@ def _take(lock: IO[str], run: Run) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise InterruptedRunError(f"another process works on run {run.id} in '{run.folder}': wait for it") from error
+        raise RunTakenError(f"another process works on run {run.id} in '{run.folder}': wait for it") from error
 
 
 def _module_name() -> str:
@@ -182,11 +164,3 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()

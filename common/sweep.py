@@ -2,28 +2,19 @@
 
 import dataclasses
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from common.config import RunConfig, describe, identity, parse, run_id
-from common.errors import UserError, told_once
+from common import distributed
+from common.config import RunConfig, parse, run_id
+from common.device import pick_device, set_up
+from common.dry_run import Cost as Cost
+from common.dry_run import check_gpu, estimate
+from common.errors import RunTakenError, UserError, told_once
 from common.results import is_written
-from common.runs import pick_device, set_threads
-from common.signals import stops_raise
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one run is expected to take: parameters, memory in bytes, network evaluations, floating-point operations."""
-
-    parameters: int
-    memory_bytes: float
-    evaluations: float
-    flops: float
+from common.signals import stops_raise, time_limit
+from common.stalled import progress_watched
 
 
 @dataclass(frozen=True)
@@ -39,6 +30,7 @@ class Experiment:
         cost: estimates one run.
         kind: which of the sweep's kinds a config is of (few-shot or full, say), where each has settings of its own.
         expand: the runs that one config stands for, after the flags are applied (the folds and repeats of a grid).
+        several_processes: whether torchrun may share one run between processes.
         family: what no flag turns into another of the sweep (family of data sets, say), whatever the kind.
     """
 
@@ -51,6 +43,7 @@ class Experiment:
     kind: Callable[[Any], object] = lambda config: None
     expand: Callable[[Any], list[Any]] = lambda config: [config]
     family: Callable[[Any], object] = lambda config: None
+    several_processes: bool = False
 
 
 def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
@@ -65,22 +58,60 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
         UserError: a bad preset, flag or value, before anything is written.
     """
     with told_once():
+        _check_processes(experiment)
         preset, parsed, configs = _resolve(experiment, list(sys.argv[1:] if arguments is None else arguments))
     configs = _share(configs, experiment.cost, parsed.task)
+    check_gpu(parsed.gpu)
     if parsed.count:  # before the device is looked for: a login node has no GPU
         sys.stdout.write(f"{len(configs)}\n")
         return
-    set_threads(parsed)
+    set_up(parsed)
     pick_device(parsed.device)
     if parsed.dry_run:
-        sys.stdout.write(_dry_run(experiment, configs))
+        finished = [is_written(one.results_dir, experiment.row_type, run_id(one)) for one in configs]
+        sys.stdout.write(estimate(configs, [experiment.cost(one) for one in configs], finished))
         return
-    with stops_raise():
-        for config in configs:
-            if is_written(config.results_dir, experiment.row_type, run_id(config)) and not config.force:
-                sys.stderr.write(f"{experiment.command} {run_id(config)}: finished already (--force runs it again)\n")
-            else:
+    with stops_raise(), time_limit(parsed.max_minutes):
+        _run_all(experiment, preset, configs)
+
+
+def _check_processes(experiment: Experiment) -> None:
+    """Refuse torchrun where each of its processes would do the whole run.
+
+    Raises:
+        UserError: says how several GPUs are used instead.
+    """
+    processes = distributed.processes_asked_for()
+    if processes > 1 and not experiment.several_processes:
+        raise UserError(
+            f"{experiment.command}: one run is one process here, not the {processes} that torchrun (or GPUS of a submit "
+            f"script) asks for; give each GPU a share of the sweep, as in --task 0/{processes} --device cuda:0"
+        )
+
+
+def _run_all(experiment: Experiment, preset: str, configs: Sequence[RunConfig]) -> None:
+    """Run what is not finished, in order; what another process works on is left to it.
+
+    Raises:
+        UserError: some runs were another process's: said at the end, so that nobody takes the sweep for finished.
+    """
+    taken = []
+    for config in configs:
+        name = run_id(config)
+        if is_written(config.results_dir, experiment.row_type, name) and not config.force:
+            sys.stderr.write(f"{experiment.command} {name}: finished already (--force runs it again)\n")
+            continue
+        try:
+            with progress_watched(config.runs_dir, name):
                 experiment.run(preset, config)
+        except RunTakenError as error:
+            sys.stderr.write(f"{experiment.command} {name}: {error}\n")
+            taken.append(name)
+    if taken:
+        raise UserError(
+            f"{len(taken)} of {len(configs)} runs are being done by other processes and were left to them "
+            f"({', '.join(taken)}): once these have ended, the same command does what is missing"
+        )
 
 
 def _resolve(experiment: Experiment, words: list[str]) -> tuple[str, RunConfig, list[Any]]:
@@ -99,54 +130,6 @@ def distinct(configs: Sequence[RunConfig]) -> list[Any]:
     for config in configs:
         first.setdefault(run_id(config), config)
     return list(first.values())
-
-
-def _duration(minutes: float) -> str:
-    """Minutes in a unit that is read at a glance.
-
-    >>> [_duration(minutes) for minutes in (0.04, 119.4, 121, 60 * 24 * 80)]
-    ['0.0 min', '119.4 min', '2.0 h', '80 days']
-    """
-    if minutes < 120:
-        return f"{minutes:.1f} min"
-    hours = minutes / 60
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.0f} days"
-
-
-def _dry_run(experiment: Experiment, configs: Sequence[RunConfig]) -> str:
-    """The first config in full, of the others what differs; each with its id and cost, and the sum."""
-    if not configs:
-        return "no runs in this share of the sweep\n"
-    rate = _flops_per_second()
-    base, total, lines = identity(configs[0]), 0.0, [describe(configs[0]), ""]
-    for config in configs:
-        cost = experiment.cost(config)
-        done = is_written(config.results_dir, experiment.row_type, run_id(config))
-        minutes = cost.flops / rate / 60
-        total += 0.0 if done else minutes
-        changed = ", ".join(f"{name} = {value}" for name, value in identity(config).items() if value != base[name])
-        lines.append(
-            f"run {run_id(config)} ({'finished' if done else 'to do'}): {changed or 'as above'}; "
-            f"{cost.parameters:,} parameters, {cost.memory_bytes / 2**20:,.0f} MiB, {cost.evaluations:.2g} network "
-            f"evaluations, about {_duration(minutes)}"
-        )
-    lines.append(
-        f"{len(configs)} runs, about {_duration(total)} to do on this machine's CPU at {rate / 1e9:.0f} GFLOP/s "
-        "(a third of a matrix product measured now; a GPU is faster)"
-    )
-    return "\n".join(lines) + "\n"
-
-
-def _flops_per_second() -> float:
-    # A third of a matrix product's rate is what small networks reach.
-    a = torch.ones(512, 512)
-    return 2 * 512**3 / min(_seconds(lambda: a @ a) for _ in range(5)) / 3
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def _apply(configs: Sequence[Any], parsed: Any, words: Sequence[str], experiment: Experiment) -> list[Any]:

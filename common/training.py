@@ -1,5 +1,6 @@
 """The training loop: optimiser, EMA, checkpoints, exact resume, signals, TensorBoard, evaluation at set steps."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -10,13 +11,15 @@ from torch import Tensor, nn
 
 from common import distributed
 from common.checkpoints import load_latest, save_checkpoint
-from common.errors import RunFailedError
+from common.errors import InterruptedRunError, RunFailedError
 from common.progress import Progress
 from common.runs import Run
-from common.signals import StopWatch
+from common.signals import GracefulStop, stops_raise
 
 CHECK_EVERY = 50
 """Steps between looks at the losses (each look waits for the device)."""
+CHECKPOINT_SHARE = 0.02
+"""Most of the time that goes into checkpoints: a large one is written less often than --checkpoint-seconds asks."""
 
 
 @dataclass
@@ -63,49 +66,65 @@ class Training:
 def train(run: Run, training: Training) -> list[dict[str, Any]]:
     """Train to the end, from the last checkpoint of `run` where there is one; returns all evaluation rows.
 
+    A stop that comes during a step ends the loop after it; one that comes during an evaluation ends that at once, and
+    the same command begins with it, on the same weights (`common.pieces` keeps what it had measured).
+
     Raises:
         RunFailedError: a loss or an evaluated number is not finite; names the step. The last whole checkpoint stays.
         InterruptedRunError: a signal or the time limit came; a checkpoint was written.
     """
     with distributed.first_goes_ahead():  # a damaged checkpoint is set aside once
-        step = _resume(run, training)
+        step, evaluation_due = _resume(run, training)
+    begin = evaluation_due  # each start gets something done, however short its time
     evaluate_after = set(training.evaluate_after)
     losses: list[Tensor] = []
-    last_save = time.monotonic()
+    saving = _Saving(run, training)
     board = _Board(run, step) if distributed.is_first() else _NoBoard()
     with (
-        StopWatch(run.config.max_minutes) as watch,
+        contextlib.closing(board),
+        GracefulStop() as watch,
         Progress(f"{run.experiment} {run.id}", training.steps, step) as bar,
     ):
-        while step < training.steps:
-            losses.append(_one_step(training, step))
-            step += 1
+        while step < training.steps or evaluation_due:
+            if not evaluation_due:
+                losses.append(_one_step(training, step))
+                step += 1
+                evaluation_due = step in evaluate_after
             # Asked once: a signal may come at any line below.
-            due, stopping = step in evaluate_after, distributed.anyone(watch.wanted)
-            if len(losses) == CHECK_EVERY or due or step == training.steps or stopping:
+            stopping = distributed.anyone(watch.wanted)
+            if losses and (len(losses) == CHECK_EVERY or evaluation_due or step == training.steps or stopping):
                 mean = _check(losses, step)
                 losses.clear()
                 board.scalars(step, mean)
                 if distributed.is_first():
                     bar.update(step, f"loss {float(mean.mean()):.4g}")
-            if due:
-                rows = training.evaluate(step)
-                _check_rows(rows, step)
-                training.rows.extend(rows)
+            evaluated = evaluation_due and (begin or not stopping)
+            if evaluated:
+                rows = _evaluate(training, step, saving)
                 board.rows(step, rows)
-            saved = due or step == training.steps
-            if not losses and (saved or stopping or time.monotonic() - last_save > run.config.checkpoint_seconds):
-                _save(run, training, step)
-                last_save = time.monotonic()
-            if stopping and step < training.steps:
-                board.close()
+                evaluation_due = begin = False
+            finished = step == training.steps and not evaluation_due
+            if not losses and (finished or stopping or saving.is_due(evaluated)):
+                saving.save(step, evaluation_due)
+            if stopping and not finished:
                 raise watch.stop(f"step {step:,} of {training.steps:,}")
         if distributed.anyone(watch.received is not None):
-            # It came during the last evaluation: whoever sent it does not want the sweep's next run to begin.
-            board.close()
+            # It came while the last checkpoint was written: its sender does not want the sweep's next run to begin.
             raise watch.stop(f"step {step:,} of {training.steps:,}, before its results were written")
-    board.close()
     return training.rows
+
+
+def _evaluate(training: Training, step: int, saving: "_Saving") -> list[dict[str, Any]]:
+    """The rows of the evaluation after `step`; they are finite, and kept in `training`."""
+    try:
+        with stops_raise(f"in the evaluation after step {step:,}"):
+            rows = training.evaluate(step)
+    except InterruptedRunError:
+        saving.save(step, evaluation_due=True)
+        raise
+    _check_rows(rows, step)
+    training.rows.extend(rows)
+    return rows
 
 
 def _one_step(training: Training, step: int) -> Tensor:
@@ -147,7 +166,27 @@ def _check_rows(rows: list[dict[str, Any]], step: int) -> None:
         )
 
 
-def _save(run: Run, training: Training, step: int) -> None:
+class _Saving:
+    """Checkpoints of a training, at an interval that their cost sets."""
+
+    def __init__(self, run: Run, training: Training):
+        self.run, self.training = run, training
+        self.last, self.cost = time.monotonic(), 0.0
+
+    def is_due(self, evaluated: bool) -> bool:
+        """True after --checkpoint-seconds or an evaluation, once that keeps the share of saving below its limit."""
+        interval = 0.0 if evaluated else self.run.config.checkpoint_seconds
+        return time.monotonic() - self.last > max(interval, self.cost / CHECKPOINT_SHARE)
+
+    def save(self, step: int, evaluation_due: bool) -> None:
+        """Write the checkpoint of `step`; whether the evaluation after it is still to be done goes along."""
+        start = time.monotonic()
+        _save(self.run, self.training, step, evaluation_due)
+        self.last = time.monotonic()
+        self.cost = self.last - start
+
+
+def _save(run: Run, training: Training, step: int, evaluation_due: bool) -> None:
     if not distributed.is_first():
         return
     tensors = {f"model/{name}": item for name, item in training.model.state_dict().items()}
@@ -155,25 +194,32 @@ def _save(run: Run, training: Training, step: int) -> None:
     optimizer_state = training.optimizer.state_dict()["state"]
     for index, entries in optimizer_state.items():
         tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(item) for name, item in entries.items()}
-    state = {"rows": training.rows, "seconds": run.seconds, "complete": step == training.steps}
+    state = {
+        "rows": training.rows,
+        "seconds": run.seconds,
+        "evaluation_due": evaluation_due,
+        "complete": step == training.steps and not evaluation_due,
+    }
     save_checkpoint(run.folder, step, tensors, state)
 
 
-def _resume(run: Run, training: Training) -> int:
-    found = load_latest(run.folder)
-    if found is None:
-        return 0
-    step, tensors, state, damaged = found
+def _resume(run: Run, training: Training) -> tuple[int, bool]:
+    """The step to go on from, and whether the evaluation after it is still to be done."""
+    latest = load_latest(run.folder)
+    if latest is None:
+        return 0, False
+    step, tensors, state, damaged = latest
     if damaged:
         run.say(f"checkpoint {', '.join(damaged)} is damaged and was set aside; going on from step {step:,}")
     if not tensors:
-        return 0
+        return 0, False
     _restore(training, tensors)
     training.rows = state["rows"]
     run.seconds_before = state["seconds"]
-    if step < training.steps:
-        run.say(f"resumed at step {step:,} of {training.steps:,}")
-    return step
+    evaluation_due = bool(state.get("evaluation_due"))
+    if step < training.steps or evaluation_due:
+        run.say(f"resumed at step {step:,} of {training.steps:,}{', at its evaluation' * evaluation_due}")
+    return step, evaluation_due
 
 
 def _restore(training: Training, tensors: dict[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from common.data import ImageSet
+from common.networks.arithmetic import set_arithmetic
 from common.networks.unet import UNet, UNetConfig
 from common.results import ImageBound, write, write_arrays
 from common.runs import Run, pick_device
@@ -59,6 +60,7 @@ def train_and_measure(
     score = ImageScore(
         UNet(config.unet(), config.seed), VP(config.beta_min, config.beta_max), config.parametrization
     ).to(data.images.device)
+    set_arithmetic(score, config)
     objective = make_objective(config, score, data, transform)
     training = Training(
         model=score,

@@ -109,9 +109,7 @@ class ImageObjective:
         if self.config.dropout:
             masks = generator(self.config.seed, "dropout", step, device=self.device)
             set_dropout_generator(self.score, masks)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            s = self.score(x_t, t)
-        return Denoised(s.float(), t, level.sigma, eps, weight)
+        return Denoised(self.score(x_t, t), t, level.sigma, eps, weight)
 
     def _stratified(self, source: torch.Generator) -> Tensor:
         # One uniform in each of `batch` equal parts, shuffled: each t is still uniform, their mean has less variance.

@@ -1,5 +1,6 @@
 """Models by their settings: built at their initial weights, or out of the run that trained them."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from common.checkpoints import is_complete, load_latest
 from common.config import run_id
 from common.errors import UserError
+from common.networks.arithmetic import set_arithmetic
 from infodiffusion.config import InfoConfig, settled
 from infodiffusion.networks import VAE, Autoencoder, Diff, LatentDiffusion, Output, Vanilla
 from infodiffusion.objective import schedule_of
@@ -49,7 +51,8 @@ def load_model(config: InfoConfig, device: torch.device) -> nn.Module:
     """
     model = build(config)
     if config.epochs:
-        model.load_state_dict(_trained(settled(config, "train")))
+        model.load_state_dict(_trained(_same_or_fp32(settled(config, "train"))))
+    set_arithmetic(model, config)
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -60,8 +63,13 @@ def load_latent(config: InfoConfig, device: torch.device) -> LatentDiffusion:
         UserError: it has not been trained.
     """
     latent = LatentDiffusion(torch.zeros(2, config.a_dim), 0)
-    latent.load_state_dict(_trained(settled(config, "train_latent_ddim")))
+    latent.load_state_dict(_trained(_same_or_fp32(settled(config, "train_latent_ddim"))))
     return latent.to(device).eval().requires_grad_(False)
+
+
+def _same_or_fp32(config: InfoConfig) -> InfoConfig:
+    """The training at the precision of `config` where it has finished, else the one in fp32."""
+    return config if is_complete(folder_of(config)) else dataclasses.replace(config, precision="fp32")
 
 
 def _trained(config: InfoConfig) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.config import NOT_IN_ID, RunConfig, not_in_id_at
 from common.data.places import default_data_dir
+from common.device import PRECISIONS, precision_label
 from common.errors import UserError, choose
 from common.mmd import KERNELS
 from common.networks.unet import UNetConfig
@@ -116,7 +117,10 @@ class InfoConfig(RunConfig):
     eta: float = 0.01
     """Noise of DDIM (published: 0.01); inversion has none."""
     precision: str = "fp32"
-    """Arithmetic of eval and eval_fid: fp32, or bf16 (faster where the processor has instructions for it)."""
+    """Arithmetic of the networks, in training and in all that is asked of them: fp32, tf32 (on a GPU that has it), or
+    bf16. Under bf16 or tf32 a model that was trained so is taken, else the one that was trained in fp32."""
+    compile: bool = field(default=False, metadata=NOT_IN_ID)
+    """Compile the networks in training (torch.compile): some minutes at the start, faster steps on a GPU."""
     split_step: int = 500
     """Steps of T, from the noise on, that two-phase sampling leaves to the vanilla model."""
     img_id: int = 0
@@ -145,7 +149,7 @@ class InfoConfig(RunConfig):
         choose("parametrization", self.parametrization, PARAMETRIZATIONS)
         choose("learning-rate schedule", self.lr_schedule, LR_SCHEDULES)
         choose("sampling", self.sampling, SAMPLINGS)
-        choose("precision", self.precision, ("fp32", "bf16"))
+        choose("precision", self.precision, PRECISIONS)
         choose("variant of DCI", self.dci_variant, ("forest", "boosted"))
         self._check_numbers()
         if self.model != "diff" and self.sampling != "prior":
@@ -228,7 +232,7 @@ class InfoConfig(RunConfig):
             parts += [f"kld={self.kld_weight:g}"] if self.kld_weight else []
             parts += [f"C={self.c_max:g}"] if self.kld_weight and self.use_c else []
             parts += ["bottleneck"] if self.bottleneck and self.model == "diff" else []
-        return f"{family}[{','.join(parts)}]"
+        return f"{family}[{','.join(parts)}{precision_label(self.precision)}]"
 
 
 def _family(config: InfoConfig) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 CODED = ("diff", "vae")
 ALL = ("diff", "vae", "vanilla")
 LATENT = ("latent_epochs", "latent_batch")
-DRAWN = ("n", "steps", "eta", "sampling", "split_step", "precision", *LATENT)
+DRAWN = ("n", "steps", "eta", "sampling", "split_step", *LATENT)
 
 
 @dataclass(frozen=True)

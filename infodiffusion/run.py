@@ -76,6 +76,7 @@ def experiment(mode: str, model_given: bool = False) -> Experiment:
         cost=cost,
         kind=lambda config: config.dataset,
         expand=lambda config: [settled(config)],
+        several_processes=mode == "train",
     )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from common.data import ImageSet
 from common.data.resized import load_resized
+from common.device import precision_label
 from common.errors import UserError
 from common.results import write
 from common.results.tables.infodiffusion import InfoQuality
@@ -92,7 +93,7 @@ def sampling_name(config: InfoConfig) -> str:
         return "decoder,codes=prior"
     steps = config.T if config.sampling == "two-phase" and not config.steps else config.steps
     sampler = f"ddim,steps={steps},eta={config.eta:g}" if steps else f"ddpm,steps={config.T}"
-    sampler += ",bf16" if config.precision == "bf16" else ""
+    sampler += precision_label(config.precision)
     codes = {"prior": "prior", "latent": "latent", "two-phase": f"two-phase,split={config.split_step}"}[config.sampling]
     return sampler if config.model == "vanilla" else f"{sampler},codes={codes}"
 

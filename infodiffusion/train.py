@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from common import distributed
+from common.networks.arithmetic import set_arithmetic
 from common.networks.dropout import set_dropout_generator
 from common.results import write
 from common.results.tables.infodiffusion import InfoTraining
@@ -35,6 +36,7 @@ def train_model(preset: str, config: InfoConfig) -> None:
         images, test = images_of(config, device)
     with run.open():
         model = build(config).to(device).train()
+        set_arithmetic(model, config)
         averaged = copy.deepcopy(model).eval().requires_grad_(False)
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=device.type != "mps"

@@ -10,6 +10,7 @@ import functools
 import torch
 
 from common import distributed
+from common.networks.arithmetic import set_arithmetic
 from common.networks.unet import UNet, UNetConfig
 from common.results import write, write_arrays
 from common.results.tables.itdiffusion import MseCurve, Nll
@@ -41,6 +42,8 @@ def run_images(preset: str, config: ImagesConfig) -> None:
         if distributed.is_first():
             write_architectures(run.folder, members)
         averaged = copy.deepcopy(members).eval().requires_grad_(False)
+        for networks in (members, averaged):
+            set_arithmetic(networks, config)
         evaluation = ImagesEvaluation(config, test, reference, law)
         optimizer = torch.optim.Adam(members.parameters(), lr=config.lr, fused=device.type != "mps")
         objective = ImagesObjective(config, members, data, law, optimizer)
@@ -101,7 +104,9 @@ def _parameters(size: UNetConfig) -> int:
 
 def experiment(command: str, sweeps: dict[str, list[ImagesConfig]]) -> Experiment:
     """The image study on one data set's sweeps; runs are of one kind where their pre-trained members are the same."""
-    return Experiment(command, sweeps, Nll, ImagesConfig.check, run_images, cost, kind=_pretrained)
+    return Experiment(
+        command, sweeps, Nll, ImagesConfig.check, run_images, cost, kind=_pretrained, several_processes=True
+    )
 
 
 def _pretrained(config: ImagesConfig) -> tuple[str, ...]:

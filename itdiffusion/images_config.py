@@ -9,6 +9,7 @@ from common.checkpoints import is_complete
 from common.config import NOT_IN_ID, RunConfig
 from common.data import NAMES
 from common.data.places import default_data_dir
+from common.device import PRECISIONS
 from common.errors import UserError, choose
 from common.learning_rate import SCHEDULES
 from common.networks.unet import UNetConfig
@@ -60,7 +61,9 @@ class ImagesConfig(RunConfig):
     dropout: float = 0.0
     """Dropout of the U-Net."""
     precision: str = "fp32"
-    """Arithmetic of the training step: fp32, or bf16 (autocast)."""
+    """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
+    compile: bool = field(default=False, metadata=NOT_IN_ID)
+    """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
     dequantize: bool = False
     """Train on dequantised images, x + D (u - 1/2), instead of the grey levels themselves (published)."""
     loc: float = 0.0
@@ -101,7 +104,7 @@ class ImagesConfig(RunConfig):
             choose("data set", self.dataset, NAMES)
         choose("network", self.network, sorted(NETWORKS))
         choose("integrator", self.integrator, INTEGRATORS)
-        choose("precision", self.precision, ("fp32", "bf16"))
+        choose("precision", self.precision, PRECISIONS)
         choose("learning-rate schedule", self.lr_schedule, SCHEDULES)
         self._check_members()
         for name, least in (

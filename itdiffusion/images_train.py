@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from common import distributed
 from common.data import ImageSet, epoch_permutation
+from common.device import precision_label
 from common.errors import UserError
 from common.immse import GaussianReference, LogsnrRange
 from common.learning_rate import learning_rate, set_learning_rate
@@ -47,6 +48,8 @@ def make_members(config: ImagesConfig, train: ImageSet, reference: GaussianRefer
         name = f"unet[{config.network},{member}]"
         seed = derive(config.seed, "member", member)
         members[f"m{index}"] = ImageDenoiser(config.unet(), head, seed, law, name, train.levels)
+    for denoiser in members.values():
+        denoiser.name += precision_label(config.precision)
     return members.train()
 
 
@@ -114,9 +117,7 @@ class ImagesObjective:
             set_dropout_generator(self.members, generator(config.seed, "dropout", step, part, rank, device=self.device))
         losses = []
         for member in self.members.values():
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                eps_hat = member(z, logsnr).float()
-            losses.append((weight * (noise - eps_hat).square().flatten(1).sum(1)).mean() / 2)
+            losses.append((weight * (noise - member(z, logsnr)).square().flatten(1).sum(1)).mean() / 2)
         return torch.stack(losses) / config.parts
 
     def _index(self, step: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.networks.arithmetic import Network
 from common.networks.unet import UNet, UNetConfig, load_iddpm_state
 from common.networks.unet_configs import iddpm_cifar10_config
 from common.schedules import DDPM
@@ -98,7 +99,7 @@ def _iddpm(size: UNetConfig, name: str) -> PretrainedDenoiser:
     return PretrainedDenoiser(UNet(size), DDPM.cosine(IDDPM_STEPS), shape, name, variance, architecture=architecture)
 
 
-class _DiffusersNetwork(nn.Module):
+class _DiffusersNetwork(Network):
     """diffusers' U-Net as a function of (x, t) that returns a tensor."""
 
     def __init__(self, unet: nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from common.errors import run_main
+from common.networks.arithmetic import set_arithmetic
 from common.networks.unet import UNet
 from common.results import write, write_arrays
 from common.results.tables.scoregen import ScoreClusters
@@ -33,6 +34,7 @@ def run_clusters(preset: str, config: ClustersConfig) -> None:
     pair = _on(load_pair(config), device)
     with run.open():
         score = ClusterScore(UNet(config.unet(), config.seed), make_schedule(config.schedule)).to(device)
+        set_arithmetic(score, config)
         objective = ClusterObjective(config, score, pair.train)
         evaluation = ClusterEvaluation(config, pair)
         training = Training(
@@ -49,6 +51,7 @@ def run_clusters(preset: str, config: ClustersConfig) -> None:
                 averaged = ClusterScore(UNet(config.unet(), config.seed), score.schedule).to(device)
                 averaged.load_state_dict(training.averaged(), strict=False)
             averaged.requires_grad_(False)
+            set_arithmetic(averaged, config)
             found = {"epoch": step // objective.per_epoch, "step": step, **evaluation.losses(averaged)}
             last = evaluation.nll(averaged) if step == training.steps else {}
             return [{**evaluation.settings(), **found, **last}]

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.config import NOT_IN_ID, RunConfig
+from common.config import NOT_IN_ID, RunConfig, not_in_id_at
 from common.data import NAMES
 from common.data.places import default_data_dir
+from common.device import PRECISIONS
 from common.errors import UserError, choose
 from common.networks.unet import UNetConfig
 from common.networks.unet_configs import NETWORKS
@@ -47,6 +48,10 @@ class ClustersConfig(RunConfig):
     """Learning rate of Adam."""
     ema_decay: float = 0.99
     """Decay of the average of the weights that is evaluated; 0: the weights themselves."""
+    precision: str = field(default="fp32", metadata=not_in_id_at("fp32"))
+    """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
+    compile: bool = field(default=False, metadata=NOT_IN_ID)
+    """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
     loss_images: int = 256
     """Training and held-out images, at most, of the reported losses."""
     loss_draws: int = 8
@@ -68,6 +73,7 @@ class ClustersConfig(RunConfig):
         choose("pair", self.pair, PAIRS)
         choose("network", self.network, sorted(NETWORKS))
         choose("schedule", self.schedule, ("ve", "vp"))
+        choose("precision", self.precision, PRECISIONS)
         least = {"clusters": 3, "n": 4, "epochs": 1, "batch": 1, "loss_images": 2, "loss_draws": 1, "nll_images": 2}
         least |= {"nll_points": 4, "samples": 1, "sde_steps": 1, "eval_batch": 1, "cluster_images": 0}
         for name, low in least.items():

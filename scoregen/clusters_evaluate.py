@@ -9,6 +9,7 @@ from torch import Tensor
 
 from common.baselines import per_pixel_histogram_bpd
 from common.data import ImageSet
+from common.device import precision_label
 from common.estimate import mean_and_se
 from common.immse import Bins, GaussianReference, LogsnrRange, estimate_nll
 from common.samplers import StepNoise, reverse_sde
@@ -96,7 +97,7 @@ class ClusterEvaluation:
         """The settings columns of the table, and what is known of the pair."""
         return {
             "dataset": self.config.dataset,
-            "model": f"unet[{self.config.network}]",
+            "model": f"unet[{self.config.network}{precision_label(self.config.precision)}]",
             "seed": self.config.seed,
             "pair": self.config.pair,
             "clusters": self.pair.name,

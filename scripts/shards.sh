@@ -46,6 +46,11 @@ run_processes() {
         pids="$pids $!"
         task=$((task + 1))
     done
+    wait_for_all
+}
+
+# Wait for the processes in $pids; returns the first code that is not 0, and ends the others then.
+wait_for_all() {
     code=0
     for pid in $pids; do
         # A trapped signal interrupts wait: ask again until the process has really ended.

@@ -16,11 +16,13 @@ submit_array() {
             exit 2
             ;;
     esac
-    # Asked before anything is queued: a bad preset or flag ends here, in one sentence.
-    runs=$("$python" -m "$module" "$@" --count)
+    # Asked before anything is queued: a bad preset or flag ends here, in one sentence; so do several GPUs for a run that
+    # is one process.
+    gpus=${GPUS:-1}
+    runs=$(RANK=0 WORLD_SIZE="${gpus##*:}" "$python" -m "$module" "$@" --count)
     mkdir -p runs/slurm
     # A requeued task appends to its log. USR1 comes two minutes before the time limit, to the batch script alone.
-    set -- scripts/slurm_task.sh "$runs" "$module" "$@"
+    set -- scripts/slurm_task.sh "$runs" "${gpus##*:}" "$module" "$@"
     # shellcheck disable=SC2086 # SBATCH_FLAGS is a list of options
     sbatch \
         --job-name="${module##*.}" \

@@ -4,9 +4,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.config import NOT_IN_ID, RunConfig
+from common.config import NOT_IN_ID, RunConfig, not_in_id_at
 from common.data import NAMES
 from common.data.places import default_data_dir
+from common.device import PRECISIONS, precision_label
 from common.errors import UserError, choose
 
 MODES = ("full", "ghost", "cv")
@@ -54,6 +55,10 @@ class VAEConfig(RunConfig):
     """Draw the black and white training pixels anew in every epoch (as published); evaluation always uses one draw."""
     flip: bool = False
     """Mirror each training image with probability 1/2 (published for CIFAR-10 and CelebA)."""
+    precision: str = field(default="fp32", metadata=not_in_id_at("fp32"))
+    """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
+    compile: bool = field(default=False, metadata=NOT_IN_ID)
+    """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
     evaluate_every: int = 2
     """Epochs between evaluations of loss, KL and reconstruction."""
     logpx_every: int = 10
@@ -86,6 +91,7 @@ class VAEConfig(RunConfig):
         choose("model", self.model, MODELS)
         choose("proposal", self.proposal, ("encoder", "full-covariance"))
         choose("points", self.points, ("random", "sobol"))
+        choose("precision", self.precision, PRECISIONS)
         for name in ("features", "latent", "epochs", "batch", "evaluate_every", "n_z", "proposal_epochs", "L"):
             self._least(name, 1)
         for name in ("m", "canvas", "logpx_every", "logpx_images", "together"):
@@ -133,7 +139,7 @@ class VAEConfig(RunConfig):
     def model_name(self) -> str:
         """What the tables call the model: networks that differ in it are never averaged."""
         size = "-".join(map(str, self.hidden)) if self.model == "bernoulli-mlp" else f"features={self.features}"
-        return f"{self.model}[{size}-{self.latent}{',redraw' if self.redraw else ''}]"
+        return f"{self.model}[{size}-{self.latent}{',redraw' if self.redraw else ''}{precision_label(self.precision)}]"
 
     @property
     def n_members(self) -> int:

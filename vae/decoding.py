@@ -1,10 +1,13 @@
 """log p(x | z) of one network for many codes per image: fused for the Bernoulli MLP, plain for the convolutions."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from common.errors import UserError
-from vae.likelihoods import Bernoulli
+from common.networks.arithmetic import bf16_forward
+from vae.likelihoods import Bernoulli, Likelihood
 from vae.models import VAE, Flat
 
 ROWS = 1024
@@ -69,15 +72,16 @@ def _even_softplus(logits: Tensor) -> Tensor:
 
 
 class PlainDecoder:
-    """log p(x | z) of the one network of a VAE by its own decoder and likelihood; batch norm as in evaluation.
+    """log p(x | z) of one network of a VAE by its decoder and likelihood; batch norm as in evaluation.
 
     Args:
-        vae: a VAE of one member, or the member to take.
+        decode: codes (n, L) -> outputs (1, n, ...).
+        likelihood: of the images given these outputs.
         rows: codes decoded at a time.
     """
 
-    def __init__(self, vae: VAE, rows: int = ROWS):
-        self.vae, self.rows = vae, rows
+    def __init__(self, decode: Callable[[Tensor], Tensor], likelihood: Likelihood, rows: int = ROWS):
+        self.decode, self.likelihood, self.rows = decode, likelihood, rows
 
     @torch.no_grad()
     def __call__(self, x: Tensor, z: Tensor) -> Tensor:
@@ -85,7 +89,7 @@ class PlainDecoder:
         n, n_z, latent = z.shape
         image = torch.arange(n, device=z.device).repeat_interleave(n_z)
         parts = [
-            self.vae.likelihood.log_prob(self.vae.decoder(codes[None]), x[rows][None])[0]
+            self.likelihood.log_prob(self.decode(codes), x[rows][None])[0]
             for codes, rows in zip(z.reshape(-1, latent).split(self.rows), image.split(self.rows), strict=True)
         ]
         return torch.cat(parts).view(n, n_z)
@@ -97,8 +101,11 @@ def make_log_likelihood(vae: VAE, member: int) -> FusedBernoulli | PlainDecoder:
     Raises:
         UserError: a convolutional VAE has one member only.
     """
-    if isinstance(vae.decoder, Flat) and isinstance(vae.likelihood, Bernoulli):
-        return FusedBernoulli(vae.decoder.mlp.member(member))
+    if isinstance(vae.decoder, Flat):
+        layers, shape = vae.decoder.mlp.member(member), vae.decoder.shape or ()
+        if vae.decoder.precision != "bf16" and isinstance(vae.likelihood, Bernoulli):
+            return FusedBernoulli(layers)
+        return PlainDecoder(lambda codes: bf16_forward(layers, codes).view(1, -1, *shape), vae.likelihood)
     if member:
         raise UserError(f"a convolutional VAE is a batch of one network: there is no member {member}")
-    return PlainDecoder(vae)
+    return PlainDecoder(lambda codes: vae.decoder(codes[None]), vae.likelihood)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.estimate import mean_and_se
+from common.networks.arithmetic import set_arithmetic
 from common.results.tables.vae import Curves
 from common.runs import Run
 from common.seeds import derive
@@ -41,6 +42,7 @@ class Evaluation:
         if config.mode == "full":
             seeds = [derive(member.seed, "untrained") for member in self.members]
             self.untrained = build_decoder(config, seeds, train.shape).to(train.pixels.device)
+            set_arithmetic(self.untrained, config)
 
     @torch.no_grad()
     def rows(self, trained: Trained, epoch: int) -> list[Curves]:

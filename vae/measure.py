@@ -1,19 +1,17 @@
 """log p(x) of every image under every network of a run, in pieces that survive an interruption."""
 
-import io
-import time
+import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common import atomic
+from common.errors import RunFailedError
+from common.pieces import Pieces
 from common.runs import Run
 from common.seeds import derive, generator
-from common.signals import StopWatch
 from vae.config import VAEConfig
 from vae.decoding import make_log_likelihood
 from vae.images import Inputs
@@ -23,7 +21,7 @@ from vae.models import VAE
 from vae.proposal import FullCovariance, Proposal, encoder_proposal
 
 PIECE = 2048
-"""Images after which what is measured is kept on disk and stop signals are heard."""
+"""Images after which what is measured is kept on disk."""
 BLOCK = 64
 """Images whose points are drawn at a time, a multiple of the block in which noise is drawn."""
 
@@ -37,6 +35,7 @@ class LogPxMeasurement:
 
     def __init__(self, run: Run, config: VAEConfig, train: Inputs, test: Inputs, members: Sequence[Member]):
         self.run, self.config, self.members = run, config, list(members)
+        self.pieces = Pieces(run.folder, "log p(x)")  # an epoch's weights follow from the config
         self.rows = choose_rows(config, len(train))
         self.sets = {"train": train.take(self.rows)}
         if config.mode != "cv":
@@ -50,23 +49,18 @@ class LogPxMeasurement:
             InterruptedRunError: a signal or the time limit came; what was measured so far is kept.
         """
         found: list[dict[str, LogPx]] = []
-        with StopWatch(self._minutes_left()) as watch:
-            for place in range(len(self.members)):
-                proposal = None
-                found.append({})
-                for split, inputs in self.sets.items():
-                    path = self._path(epoch, place, split)
-                    done = _load(path)
-                    while done.shape[1] < len(inputs):
-                        proposal = proposal or self._proposal(vae, place, epoch)
-                        piece = self._piece(vae, place, proposal, inputs, done.shape[1])
-                        done = np.concatenate([done, piece], axis=1)
-                        _save(path, done)
-                        if watch.wanted and done.shape[1] < len(inputs):
-                            where = f"image {done.shape[1]:,} of {len(inputs):,}"
-                            raise watch.stop(f"{where} in log p(x) of epoch {epoch}, network {place}")
-                    value, elbo, ess = torch.from_numpy(done)
-                    found[place][split] = LogPx(value, elbo, ess, self.config.n_z)
+        for place in range(len(self.members)):
+            # Made where it is asked for: an interrupted run seldom needs it again for every network.
+            proposal = functools.cache(lambda place=place: self._proposal(vae, place, epoch))
+            found.append({})
+            for split, inputs in self.sets.items():
+                for first in range(0, len(inputs), PIECE):
+                    self.pieces(
+                        _name(epoch, place, split, first),
+                        lambda: {"logpx": self._piece(vae, place, proposal(), inputs, first)},  # noqa: B023 (called at once)
+                    )
+                value, elbo, ess = self._kept(epoch, place, split)
+                found[place][split] = LogPx(value, elbo, ess, self.config.n_z)
         return found
 
     def arrays(self, epochs: Sequence[int]) -> dict[str, np.ndarray]:
@@ -78,7 +72,7 @@ class LogPxMeasurement:
         for split, inputs in self.sets.items():
             stacked = np.stack(
                 [
-                    np.stack([_load(self._path(epoch, place, split)) for epoch in epochs])
+                    torch.stack([self._kept(epoch, place, split) for epoch in epochs]).numpy()
                     for place in range(len(self.members))
                 ]
             )
@@ -88,17 +82,12 @@ class LogPxMeasurement:
             kept[f"{split}_label"] = inputs.labels.numpy()
         return kept
 
-    def forget(self) -> None:
-        """Drop what is kept in the run's folder (where a finished run is done again)."""
-        for path in self.run.folder.glob("logpx-*.npy"):
-            path.unlink()
-
-    def _piece(self, vae: VAE, place: int, proposal: Proposal, inputs: Inputs, first: int) -> np.ndarray:
+    def _piece(self, vae: VAE, place: int, proposal: Proposal, inputs: Inputs, first: int) -> Tensor:
         # The networks of one repeat share their noise: what they differ by is then what they have learned.
         stream: tuple[Any, ...] = (inputs.split, self.config.repeat)
         points = Points(self.config.points, self.config.n_z, self.config.latent, self.config.seed, stream)
         found = log_px_of(vae, place, proposal, inputs, points, first, min(first + PIECE, len(inputs)))
-        return torch.stack([found.value, found.elbo, found.ess]).numpy()
+        return torch.stack([found.value, found.elbo, found.ess])
 
     def _proposal(self, vae: VAE, place: int, epoch: int) -> Proposal:
         if self.config.proposal == "encoder":
@@ -109,12 +98,20 @@ class LogPxMeasurement:
             second.train(self.all_train, member.rows, self.config.proposal_epochs)
         return second
 
-    def _path(self, epoch: int, place: int, split: str) -> Path:
-        return self.run.folder / f"logpx-{epoch:05d}-{place:03d}-{split}.npy"
+    def _kept(self, epoch: int, place: int, split: str) -> Tensor:
+        """What is kept of an epoch, float64 (3, n): value, elbo, ess."""
+        firsts = range(0, len(self.sets[split]), PIECE)
+        pieces = [self.pieces.read(_name(epoch, place, split, first)) for first in firsts]
+        if any(piece is None for piece in pieces):
+            raise RunFailedError(
+                f"log p(x) of epoch {epoch}, measured before, is missing or damaged in '{self.pieces.folder}': the "
+                "weights of that epoch are gone, so run again with --force"
+            )
+        return torch.cat([piece["logpx"] for piece in pieces if piece is not None], dim=1)
 
-    def _minutes_left(self) -> float:
-        limit = self.run.config.max_minutes
-        return max(limit - (time.time() - self.run.started) / 60, 1e-9) if limit > 0 else 0.0
+
+def _name(epoch: int, place: int, split: str, first: int) -> str:
+    return f"logpx-{epoch:05d}-{place:03d}-{split}-{first:07d}"
 
 
 def log_px_of(vae: VAE, place: int, proposal: Proposal, inputs: Inputs, points: Points, first: int, last: int) -> LogPx:
@@ -146,14 +143,3 @@ def choose_rows(config: VAEConfig, n: int) -> Tensor:
     if count == 0 or count >= n:
         return torch.arange(n)
     return torch.randperm(n, generator=generator(config.seed, "logpx", "subset"))[:count].sort().values
-
-
-def _load(path: Path) -> np.ndarray:
-    """What is kept in `path`, float64 (3, n): value, elbo, ess; no images where there is nothing."""
-    return np.load(path) if path.exists() else np.zeros((3, 0))
-
-
-def _save(path: Path, found: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(found))
-    atomic.write_bytes(path, buffer.getvalue())

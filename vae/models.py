@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from common.networks.arithmetic import Network
 from common.networks.initialise import initialise_
 from common.networks.mlp import initial_layers
 from common.seeds import derive
@@ -52,7 +53,7 @@ class StackedMLP(nn.Module):
         return [(weight[index].detach(), bias[index, 0].detach()) for weight, bias in pairs]
 
 
-class Flat(nn.Module):
+class Flat(Network):
     """A StackedMLP over images: flattens them on the way in, or gives the output their shape."""
 
     def __init__(self, mlp: StackedMLP, shape: tuple[int, ...] | None = None):
@@ -65,7 +66,7 @@ class Flat(nn.Module):
         return out if self.shape is None else out.view(*out.shape[:2], *self.shape)
 
 
-class Convolutions(nn.Module):
+class Convolutions(Network):
     """One convolutional network as a batch of one: (1, n, ...) in and out."""
 
     def __init__(self, *layers: nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.data import epoch_permutation
+from common.networks.arithmetic import bf16_forward
 from common.seeds import derive, generator
 from vae.images import Inputs
 from vae.likelihoods import Bernoulli
@@ -31,7 +32,8 @@ def encoder_proposal(vae: VAE, member: int) -> Proposal:
 
     def outputs(x: Tensor) -> Tensor:
         if isinstance(vae.encoder, Flat):  # of several networks only this one is needed
-            return _forward(vae.encoder.mlp.member(member), x.flatten(1))
+            layers = vae.encoder.mlp.member(member)
+            return (bf16_forward if vae.encoder.precision == "bf16" else _forward)(layers, x.flatten(1))
         return vae.encoder(x[None])[0]
 
     @torch.no_grad()

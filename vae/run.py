@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from common.checkpoints import is_complete
+from common.networks.arithmetic import set_arithmetic
 from common.results import write, write_arrays
 from common.results.tables.vae import Bounds, Curves
 from common.runs import Run, pick_device
@@ -28,13 +28,11 @@ def run_vae(preset: str, config: VAEConfig) -> None:
     device = pick_device(config.device)
     inputs, test = load_inputs(config, device)
     members = members_of(config, len(inputs))
-    anew = config.force and is_complete(run.folder)
     with run.open():
         trained = build(config, members, inputs).to(device)
+        set_arithmetic(trained, config)
         objective = make_objective(config, members, inputs, trained)
         evaluation = Evaluation(run, config, inputs, test, members)
-        if anew:
-            evaluation.log_px.forget()
         per_epoch = objective.batches.steps_per_epoch
         every = range(config.evaluate_every, config.epochs + 1, config.evaluate_every)
         training = Training(

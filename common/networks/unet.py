@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError, choose
+from common.networks.arithmetic import Network
 from common.networks.blocks import AttentionBlock, Downsample, GroupNorm, ResBlock, Stage, Upsample
 from common.networks.embeddings import sinusoidal_embedding
 from common.networks.initialise import initialise_, zero_
@@ -98,7 +99,7 @@ class UNetConfig:
         return (self.out_channels or self.in_channels) * (2 if self.learn_sigma else 1)
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """U-Net of residual blocks and attention (Ho et al. 2020; Nichol and Dhariwal 2021), from a config and a seed.
 
     Parameter names, shapes and semantics are those of OpenAI's improved-diffusion for code_dim 0, so its checkpoints

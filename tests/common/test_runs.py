@@ -14,8 +14,9 @@ import torch
 from common import atomic
 from common.checkpoints import save_checkpoint
 from common.config import RunConfig, run_id
-from common.errors import InterruptedRunError, UserError
-from common.runs import Run, pick_device, set_threads
+from common.device import pick_device, set_up
+from common.errors import RunTakenError, UserError
+from common.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -80,9 +81,9 @@ def test_a_second_process_on_the_same_run_is_told_to_wait(tmp_path):
         [sys.executable, "-c", hold, str(run.folder / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert other.stdout.readline() == "held\n"
-    with pytest.raises(InterruptedRunError, match=f"another process works on run {run.id}") as error, run.open():
+    with pytest.raises(RunTakenError, match=f"another process works on run {run.id}") as error, run.open():
         pytest.fail("two processes on one run")
-    assert error.value.exit_code == 75
+    assert error.value.exit_code == 2  # not 75: a queue that tries again would do so for ever
     assert not (run.folder / "config.json").exists()
     other.kill()  # the lock goes with the process, however it ends
     other.communicate()
@@ -120,7 +121,7 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
     run.folder.mkdir(parents=True)
     (run.folder / ".checkpoint-000000001.safetensors.99999.tmp").write_bytes(b"half")
     with run.open():
-        assert sorted(path.name for path in run.folder.iterdir()) == ["config.json", "lock"]
+        assert sorted(path.name for path in run.folder.iterdir()) == ["config.json", "lock", "log.txt"]
 
 
 @pytest.mark.parametrize("which", ["runs_dir", "results_dir"])
@@ -141,13 +142,13 @@ def test_devices_and_threads():
         with pytest.raises(UserError, match="choose cpu, cuda, mps or auto"):
             pick_device(name)
     before = torch.get_num_threads()
-    set_threads(Small(threads=1))
+    set_up(Small(threads=1))
     assert torch.get_num_threads() == 1
-    set_threads(Small())
+    set_up(Small())
     assert torch.get_num_threads() == 1
     torch.set_num_threads(before)
     with pytest.raises(UserError, match="--threads must be 0"):
-        set_threads(Small(threads=-2))
+        set_up(Small(threads=-2))
 
 
 def test_a_full_disk_at_the_start_leaves_the_old_config_whole(tmp_path, monkeypatch):

@@ -47,6 +47,7 @@ class Board:
 @pytest.fixture(autouse=True)
 def _no_tensorboard(monkeypatch):
     monkeypatch.setattr(training_module, "_Board", Board)
+    monkeypatch.setattr(training_module, "CHECKPOINT_SHARE", math.inf)  # these steps take less time than a file
 
 
 class Problem:
@@ -166,7 +167,7 @@ def test_a_signal_at_any_line_of_the_loop_saves_before_it_stops(tmp_path, monkey
     # The signal arrives between two looks at the watch; whenever the run stops, its newest checkpoint is of that step.
     looks = [0]
 
-    class Watch(training_module.StopWatch):
+    class Watch(training_module.GracefulStop):
         @property
         def wanted(self):
             looks[0] += 1
@@ -175,7 +176,7 @@ def test_a_signal_at_any_line_of_the_loop_saves_before_it_stops(tmp_path, monkey
         def stop(self, where):
             return InterruptedRunError(where)
 
-    monkeypatch.setattr(training_module, "StopWatch", Watch)
+    monkeypatch.setattr(training_module, "GracefulStop", Watch)
     problem = Problem(tmp_path)
     with pytest.raises(InterruptedRunError) as error:
         problem.go()
@@ -310,3 +311,46 @@ def test_tensorboard_gets_losses_and_evaluations(tmp_path, monkeypatch):
     assert b"loss/mean" in content
     assert b"evaluation/norm" in content
     assert json.loads((problem.run.folder / "config.json").read_text()) == {"lr": 0.01}
+
+
+def test_checkpoints_take_a_share_of_the_time_at_most(tmp_path, monkeypatch):
+    # A clock that only saving moves: each takes 2 s, so the next one is due after 100 s, whatever --checkpoint-seconds.
+    now, saved = [0.0], []
+    monkeypatch.setattr(training_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training_module, "CHECKPOINT_SHARE", 0.02)
+    monkeypatch.setattr(training_module, "CHECK_EVERY", 1)
+    real = training_module._save
+
+    def slow(run, training, step, evaluation_due):
+        now[0] += 2.0
+        saved.append(step)
+        real(run, training, step, evaluation_due)
+
+    def second_of_work(loss):
+        now[0] += 1.0
+        return loss
+
+    monkeypatch.setattr(training_module, "_save", slow)
+    Problem(tmp_path, events=dict.fromkeys(range(STEPS), second_of_work), checkpoint_seconds=10.0).go()
+    assert saved == [11, 112, STEPS]
+
+
+def test_a_signal_during_an_evaluation_ends_it_at_once_and_it_is_done_first_the_next_time(tmp_path, unbroken):
+    first = Problem(tmp_path)
+    evaluate = first.training.evaluate
+    after = []
+
+    def interrupted(step):
+        if step == 80:
+            signal.raise_signal(signal.SIGUSR1)
+            after.append(step)
+        return evaluate(step)
+
+    first.training.evaluate = interrupted
+    with pytest.raises(InterruptedRunError, match="stopped by SIGUSR1 in the evaluation after step 80"):
+        first.go()
+    assert after == []
+    assert load_latest(first.run.folder)[0] == 80
+    second = Problem(tmp_path)
+    same(second.go(), unbroken[torch.optim.Adam])
+    assert second.seen[0] == 80

@@ -85,7 +85,7 @@ def test_a_submission_has_options_that_sbatch_takes(tmp_path, name, site):
     # The user's flags come last: of two --array sbatch takes the last one.
     assert [option for option in options if "array" in option] == ["--array=0-59", "--array=0-9%4"]
     assert options[-2:] == ["--test-only", "--array=0-9%4"]
-    assert batch == ["scripts/slurm_task.sh", "60", f"diffusion.{name}", *words]
+    assert batch == ["scripts/slurm_task.sh", "60", "1", f"diffusion.{name}", *words]
     assert recorded(python) == [["-m", f"diffusion.{name}", "paper", "--R", "5", "--count"]]
 
 
@@ -150,7 +150,8 @@ def test_a_task_that_says_try_again_is_requeued(tmp_path, sent, ends, requeued):
     program(tmp_path / "bin/scontrol", f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
     numbers = {"SLURM_ARRAY_JOB_ID": 100, "SLURM_ARRAY_TASK_ID": 2}
     variables = environment(PY=python, PATH=f"{tmp_path / 'bin'}:{PATH}", **numbers)
-    task = subprocess.Popen(["sh", str(SCRIPTS / "slurm_task.sh"), "60", "diffusion.mnist", "--R", "5"], env=variables)
+    command = ["sh", str(SCRIPTS / "slurm_task.sh"), "60", "1", "diffusion.mnist", "--R", "5"]
+    task = subprocess.Popen(command, env=variables, cwd=REPOSITORY)
     if sent:
         deadline = time.monotonic() + 30
         while not (tmp_path / "python.ready").exists() and time.monotonic() < deadline:
@@ -161,3 +162,42 @@ def test_a_task_that_says_try_again_is_requeued(tmp_path, sent, ends, requeued):
     assert (tmp_path / "requeued").exists() == requeued
     if requeued:
         assert (tmp_path / "requeued").read_text() == "requeue 100_2\n"
+
+
+def test_several_gpus_share_a_run_between_as_many_processes(tmp_path):
+    # The ranks, as torch.distributed reads them; a failure of one ends the task with its code.
+    python = program(
+        tmp_path / "python",
+        '#!/bin/sh\necho "$RANK $LOCAL_RANK $WORLD_SIZE $MASTER_ADDR $MASTER_PORT $*" > "$0.$RANK"\n'
+        'if [ "$RANK" = 1 ]; then exit 75; fi\ntrap "exit 75" TERM\nwhile :; do sleep 0.02; done\n',
+    )
+    program(tmp_path / "bin/scontrol", f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
+    numbers = {"SLURM_ARRAY_JOB_ID": 100, "SLURM_ARRAY_TASK_ID": 2, "SLURM_JOB_ID": 20123}
+    variables = environment(PY=python, PATH=f"{tmp_path / 'bin'}:{PATH}", **numbers)
+    command = ["sh", str(SCRIPTS / "slurm_task.sh"), "60", "2", "itdiffusion.cifar10", "--R", "5"]
+    done = subprocess.run(command, env=variables, cwd=REPOSITORY, timeout=60)
+    assert done.returncode == 75
+    for rank in (0, 1):
+        words = f"{rank} {rank} 2 127.0.0.1 20123 -m itdiffusion.cifar10 --R 5 --task 2/60\n"
+        assert (tmp_path / f"python.{rank}").read_text() == words
+    assert (tmp_path / "requeued").read_text() == "requeue 100_2\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"), [("diffusion/submit_mnist.sh", True), ("itdiffusion/submit_cifar10.sh", False)]
+)
+def test_gpus_that_a_run_cannot_share_are_refused_at_submission(tmp_path, name, refused):
+    program(tmp_path / "bin/sbatch", FAKE_SBATCH.format(python=sys.executable))
+    done = shell(name, "smoke", cwd=tmp_path, PATH=f"{tmp_path / 'bin'}:{PATH}", GPUS="4", PY=sys.executable)
+    if refused:
+        assert done.returncode == 2
+        assert (
+            "one run is one process here, not the 4 that torchrun (or GPUS of a submit script) asks for" in done.stderr
+        )
+        assert done.stderr.count("\n") == 1
+        assert not (tmp_path / "bin/submitted.json").exists()
+    else:
+        assert done.returncode == 0, done.stderr
+        options, batch = json.loads((tmp_path / "bin/submitted.json").read_text())
+        assert "--gres=gpu:4" in options
+        assert batch[2] == "4"

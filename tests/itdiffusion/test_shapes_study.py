@@ -133,7 +133,7 @@ def test_a_run_stopped_in_the_middle_goes_on_to_the_same_bits(tmp_path, results,
         nonlocal steps
         steps += 1
         if steps == 8:  # as when a signal comes
-            monkeypatch.setattr(training_module.StopWatch, "wanted", property(lambda self: True))
+            monkeypatch.setattr(training_module.GracefulStop, "wanted", property(lambda self: True))
         return original(training, *more)
 
     monkeypatch.setattr(training_module, "_one_step", stop_after_seven)

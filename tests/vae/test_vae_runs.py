@@ -10,6 +10,7 @@ import torch
 import vae.measure as measure_module
 from common.errors import InterruptedRunError
 from common.estimate import mean_and_se
+from common.pieces import Pieces
 from common.results import read, read_arrays
 from common.runs import Run
 from vae import cv, full
@@ -146,11 +147,11 @@ def test_a_stop_inside_the_measurement_of_log_px_keeps_what_is_measured(tmp_path
     config = runs(GRID)[0]
     run_vae("smoke", at(config, whole))
     messages = []
-    while not messages or "in log p" not in messages[-1]:
+    while not messages or "before 'logpx" not in messages[-1]:
         with pytest.raises(InterruptedRunError) as caught:
             run_vae("smoke", at(config, broken, max_minutes=1e-9))
         messages.append(str(caught.value))
-    assert list((broken / "runs").rglob("logpx-*.npy"))
+    assert list((broken / "runs").rglob("pieces/logpx-*"))
     calls = []
     real = measure_module.log_px_of
     monkeypatch.setattr(measure_module, "log_px_of", lambda *words: calls.append(words[5]) or real(*words))
@@ -164,8 +165,12 @@ def test_old_measurements_do_not_survive_a_forced_run(tmp_path):
     config = at(FULL, tmp_path)
     run_vae("smoke", config)
     first = content(tmp_path)
-    for path in (tmp_path / "runs").rglob("logpx-*.npy"):
-        np.save(path, np.zeros((3, 400)))
+    (folder,) = (tmp_path / "runs").glob("*/*/*")
+    assert not (folder / "pieces").exists()  # what is in the tables is kept there alone
+    for split in ("train", "test"):
+        for epoch in (1, 2):
+            planted = {"logpx": torch.zeros(3, 400, dtype=torch.float64)}
+            Pieces(folder, "log p(x)")(f"logpx-{epoch:05d}-000-{split}-0000000", lambda planted=planted: planted)
     run_vae("smoke", dataclasses.replace(config, force=True))
     assert content(tmp_path) == first
 
