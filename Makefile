@@ -15,10 +15,10 @@ READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/.runs)
 export DATA_DIR PY
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev reproduce experiments test test-all check lint verify calibrate bench mi-table reference tables clean
+.PHONY: help setup setup-dev reproduce experiments test test-all test-processors check lint verify calibrate bench mi-table reference tables clean
 
 help: ## what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 	@echo "  PAPER=<folder> restricts reproduce, analysis, verify and bench; PRESET=smoke|quick|paper; DATA_DIR=<folder>"
 
 # ---- setting up: .venv with the tested versions (constraints.txt); done again only when the lists change
@@ -72,6 +72,9 @@ test: setup-dev ## the tests
 
 test-all: setup-dev ## the tests, the slow ones too
 	@$(PY) -m pytest -m "slow or not slow"
+
+test-processors: setup-dev ## tests of equal bits with the kernels of other processors, half an hour
+	@$(PY) tests/processors.py
 
 lint: setup-dev
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(VENV)/bin/lint-imports

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from common import atomic, device, distributed
+from common import atomic, device, distributed, locks
 from common.checkpoints import is_complete
 from common.config import RunConfig, identity, run_id
 from common.device import pick_device as pick_device
@@ -130,11 +130,7 @@ def _check_writable(folder: Path) -> None:
 
 def _take(lock: IO[str], run: Run) -> None:
     try:
-        import fcntl  # not on Windows, where two processes on one run are left to the user
-    except ImportError:
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.take(lock, wait=False)
     except BlockingIOError as error:
         raise RunTakenError(f"another process works on run {run.id} in '{run.folder}': wait for it") from error
 

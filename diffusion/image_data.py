@@ -1,9 +1,5 @@
 """The images of one run: loaded (downloaded when asked), the few-shot subset chosen, on the device."""
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-
 import torch
 
 from common.data import ImageSet, load
@@ -17,9 +13,9 @@ def load_images(config: ImageConfig, device: torch.device) -> tuple[ImageSet, Im
     Raises:
         UserError: unknown data set, files that are missing or damaged, or images that do not fit the network.
     """
-    with _one_at_a_time(config.data_dir) if config.download else contextlib.nullcontext():
-        train = load(config.dataset, "train", data_dir=config.data_dir, download=config.download)
-        test = load(config.dataset, "test", data_dir=config.data_dir, download=config.download)
+    train, test = (
+        load(config.dataset, split, data_dir=config.data_dir, download=config.download) for split in ("train", "test")
+    )
     size = config.unet()
     expected = (size.in_channels, size.image_size, size.image_size)
     if tuple(train.shape) != expected:
@@ -30,15 +26,3 @@ def load_images(config: ImageConfig, device: torch.device) -> tuple[ImageSet, Im
     if config.m:
         train = train.subset(config.m, config.seed)
     return train.to(device), test.to(device)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: of tasks that start together one downloads, the others wait and find the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".download.lock").open("a") as lock:
-        with contextlib.suppress(ImportError):  # Windows has no fcntl, and no launchers that share a sweep
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

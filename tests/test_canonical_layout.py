@@ -22,6 +22,7 @@ from common.data.folder import load_folder
 from common.data.resized import load_resized
 from common.immse import GaussianReference
 from common.immse.noise import curve_noise
+from common.pieces import Pieces
 from common.runs import Run
 from common.samplers.noise import SampleNoise, StepNoise
 from common.seeds import generator
@@ -44,7 +45,7 @@ from vae.run import build
 sys.path.append(str(Path(__file__).resolve().parent))
 from data_files import cifar_batches, write_cifar_archive, write_cifar_folder, write_idx
 
-pytestmark = pytest.mark.usefixtures("no_tensorboard")
+pytestmark = [pytest.mark.bits, pytest.mark.usefixtures("no_tensorboard")]
 
 
 def form(item):
@@ -198,6 +199,12 @@ def test_codes_and_samples_that_modes_keep(tmp_path):
     for array in (numbers, np.asfortranarray(numbers), numbers.transpose(2, 0, 1), numbers[:, ::2]):
         save_npy(tmp_path / "codes.npy", array)
         assert_same({"codes": np.ascontiguousarray(array)}, {"codes": np.load(tmp_path / "codes.npy")})
+
+
+def test_pieces_of_an_evaluation(tmp_path):
+    made = torch.randn(3, 4, generator=generator(0, "piece")).T
+    computed, kept = (Pieces(tmp_path, "weights")("piece", lambda: {"a": made, "b": made[::2, 0]}) for _ in range(2))
+    assert_same(computed, kept)
 
 
 def test_pieces_of_log_px(tmp_path):

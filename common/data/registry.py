@@ -10,6 +10,7 @@ from common.data import builtin, celeba, cifar, idx, sprites
 from common.data.imageset import ImageSet
 from common.data.places import MissingFilesError, resolve_data_dir
 from common.errors import UserError, choose
+from common.locks import locked
 
 SPLITS = ("train", "test")
 
@@ -76,7 +77,8 @@ def load(
         split: "train" or "test"; the two share no example.
         data_dir: where the files of MNIST, Fashion-MNIST and CIFAR-10 lie; None: the environment's DATA_DIR, else
             `data/` in this repository. The built-in sets need none.
-        download: fetch missing files into `data_dir` first. Nothing is ever downloaded otherwise.
+        download: fetch missing files into `data_dir` first. Nothing is ever downloaded otherwise. Of tasks that start
+            together one downloads, the others wait and find the files.
         size: pad the images with level 0 to size x size pixels; None: leave them.
 
     Raises:
@@ -91,12 +93,20 @@ def load(
     source, folder = SOURCES[name], resolve_data_dir(data_dir)
     try:
         images = source.read(split, folder)
-    except MissingFilesError:
-        if not download:
+    except UserError:  # missing, or half there while another task downloads
+        if not download or name not in DOWNLOADS:
             raise
-        fetch(name, folder)
-        images = source.read(split, folder)
+        with locked(folder / ".download.lock"):
+            images = _read_or_fetch(name, split, folder)
     return images if size is None else images.padded(size)
+
+
+def _read_or_fetch(name: str, split: str, folder: Path) -> ImageSet:
+    try:
+        return SOURCES[name].read(split, folder)  # another task may have fetched it while this one waited
+    except MissingFilesError:
+        fetch(name, folder)
+        return SOURCES[name].read(split, folder)
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> Path:

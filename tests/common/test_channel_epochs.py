@@ -34,6 +34,7 @@ def test_an_epoch_visits_each_point_at_most_once_and_leaves_out_the_remainder():
             assert len(set(nearest.indices.tolist())) == 48
 
 
+@pytest.mark.bits
 def test_noise_does_not_depend_on_batch_size_company_or_order_of_asking():
     whole = batches(batch=24)
     alone = ChannelEpochs(whole.data[1:], LAW, [1], 12)
@@ -46,6 +47,7 @@ def test_noise_does_not_depend_on_batch_size_company_or_order_of_asking():
     assert torch.equal(far(200).z, batches(batch=24)(200).z)
 
 
+@pytest.mark.bits
 def test_networks_of_one_seed_share_the_noise_and_others_do_not():
     epochs = batches(k=3, seeds=(5, 5, 6))
     b = epochs(0)

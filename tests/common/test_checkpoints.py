@@ -27,6 +27,7 @@ def same(left, right):
     )
 
 
+@pytest.mark.bits
 def test_there_and_back_to_the_last_bit(tmp_path):
     state = {"rows": [{"value": 0.1 + 0.2, "name": "σ", "empty": None}], "seconds": 1.5, "complete": False}
     save_checkpoint(tmp_path, 12, tensors(), state)

@@ -106,6 +106,7 @@ def test_plain_formula_block_size_and_precision(monkeypatch):
     assert single.value == pytest.approx(reference.value, abs=1e-6)
 
 
+@pytest.mark.bits
 def test_noise_is_a_function_of_seed_point_and_draw():
     few = empirical._noise(torch.tensor([3, 5]), 2, 4, False, 1)
     many = empirical._noise(torch.arange(6), 2, 30, False, 1)

@@ -40,6 +40,7 @@ def one_epoch(batches, epoch):
     return sort, torch.gather(t, 1, order), torch.gather(eps, 1, order[..., None].expand(-1, -1, D))
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("batch", [1, 5, 6, 12, 100])
 def test_each_epoch_visits_every_point_once_with_noise_that_knows_no_batch_size(batch):
     batches, whole = epochs(batch), epochs(M)
@@ -52,6 +53,7 @@ def test_each_epoch_visits_every_point_once_with_noise_that_knows_no_batch_size(
         assert torch.equal(eps, eps_whole)
 
 
+@pytest.mark.bits
 def test_noise_does_not_depend_on_the_other_networks():
     together, alone = epochs(5), epochs(5, members=[1])
     for step in (0, 2, 7):
@@ -59,6 +61,7 @@ def test_noise_does_not_depend_on_the_other_networks():
             assert torch.equal(getattr(together(step), name)[1], getattr(alone(step), name)[0]), name
 
 
+@pytest.mark.bits
 def test_a_step_is_the_same_wherever_one_starts(monkeypatch):
     monkeypatch.setattr(epochs_module, "BLOCK_POINTS", 3 * M)  # blocks of three epochs
     forward, jumping = epochs(5), epochs(5)

@@ -124,6 +124,7 @@ def test_members_outside_the_family_are_refused(lam):
         reverse_sde(gaussian_score, SCHEDULE, torch.zeros(1, 1), 1.0, 2, lambda step: torch.zeros(1, 1), lam)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("event", [(2,), (3, 8, 8)])
 def test_noise_depends_on_neither_the_batch_nor_the_number_of_samples_nor_the_order(event):
     together, alone = StepNoise([1, 2, 3], "a", (10, *event)), StepNoise([2], "a", (4, *event))

@@ -256,6 +256,7 @@ def test_eta_outside_its_range_and_missing_noise_are_refused(eta):
         ddpm(gaussian_eps, SCHEDULE, torch.zeros(1, 1), SampleNoise(0, "test", 1, (1,)), "huge")
 
 
+@pytest.mark.bits
 def test_sample_noise_does_not_depend_on_the_batch_and_is_fresh():
     whole = SampleNoise(0, "a", 100, (2, 3))
     for first, n in ((0, 1), (15, 2), (16, 16), (30, 70)):

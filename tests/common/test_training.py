@@ -121,6 +121,7 @@ def kill(loss):
     raise KeyboardInterrupt  # ends the loop without a checkpoint, as a kill does
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
 def test_save_load_and_go_on_equals_not_stopping(tmp_path, unbroken, optimizer):
     first = Problem(tmp_path, optimizer=optimizer, events={93: kill})
@@ -131,6 +132,7 @@ def test_save_load_and_go_on_equals_not_stopping(tmp_path, unbroken, optimizer):
     assert second.seen == list(range(80, STEPS))  # from the checkpoint of the last evaluation
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("step", [0, 49, 60, 79])
 def test_a_signal_finishes_the_step_saves_and_the_same_command_goes_on(tmp_path, unbroken, number, step):
@@ -144,6 +146,7 @@ def test_a_signal_finishes_the_step_saves_and_the_same_command_goes_on(tmp_path,
     assert second.seen == list(range(step + 1, STEPS))
 
 
+@pytest.mark.bits
 def test_a_signal_during_an_evaluation_is_not_lost(tmp_path, unbroken):
     first = Problem(tmp_path)
     evaluate = first.training.evaluate
@@ -180,6 +183,7 @@ def test_a_signal_at_any_line_of_the_loop_saves_before_it_stops(tmp_path, monkey
     assert str(error.value) == f"step {load_latest(problem.run.folder)[0]} of 130"
 
 
+@pytest.mark.bits
 def test_a_signal_in_the_last_step_stops_the_sweep_and_loses_nothing(tmp_path, unbroken):
     # The next run of a sweep must not begin; the same command finds the training done and writes its results.
     first = Problem(tmp_path, events={STEPS - 1: raising(signal.SIGTERM)})
@@ -190,6 +194,7 @@ def test_a_signal_in_the_last_step_stops_the_sweep_and_loses_nothing(tmp_path, u
     assert again.seen == []
 
 
+@pytest.mark.bits
 def test_the_time_limit_stops_with_a_checkpoint(tmp_path, unbroken):
     first = Problem(tmp_path, max_minutes=1e-9)
     with pytest.raises(InterruptedRunError, match="the time limit at step 1 of 130"):
@@ -197,6 +202,7 @@ def test_the_time_limit_stops_with_a_checkpoint(tmp_path, unbroken):
     same(Problem(tmp_path).go(), unbroken[torch.optim.Adam])
 
 
+@pytest.mark.bits
 def test_a_finished_run_trains_no_further(tmp_path, unbroken):
     Problem(tmp_path).go()
     again = Problem(tmp_path)
@@ -213,6 +219,7 @@ def test_checkpoints_come_by_the_clock(tmp_path):
     assert len(list(problem.run.folder.glob("checkpoint-*"))) == 2
 
 
+@pytest.mark.bits
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(tmp_path, unbroken, capsys):
     first = Problem(tmp_path, events={93: kill})
     with pytest.raises(KeyboardInterrupt):

@@ -85,6 +85,7 @@ def test_density_of_256_levels_on_the_scale_costs_the_stated_bits_more():
     assert nats / (10 * math.log(2)) == pytest.approx(6.9944, abs=5e-5)
 
 
+@pytest.mark.bits
 def test_noise_is_a_function_of_seed_and_image_number():
     whole = dequantization_noise((10, 3, 5, 5), seed=4)
     pieces = torch.cat([dequantization_noise((4, 3, 5, 5), 4), dequantization_noise((6, 3, 5, 5), 4, first=4)])

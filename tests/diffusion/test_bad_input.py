@@ -108,6 +108,7 @@ def test_a_last_step_that_blows_up_is_found_by_the_evaluation(call, tmp_path):
     assert not list(tmp_path.rglob("*.csv"))
 
 
+@pytest.mark.bits
 def test_a_corrupt_checkpoint_is_named_and_the_run_goes_on(call, tmp_path):
     assert call(*TINY)[0] == 0
     (table,) = tmp_path.glob("results/diffusion/toy_bound/*.csv")

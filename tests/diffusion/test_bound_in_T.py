@@ -90,6 +90,7 @@ def test_the_slope_of_the_norm_goes_through_both_measurements():
         torch.testing.assert_close(near.at(high), bound.norm(score, high))
 
 
+@pytest.mark.bits
 def test_noise_is_common_to_all_T_and_a_function_of_the_stream():
     bound, score = make()
     with torch.no_grad():

@@ -105,6 +105,7 @@ def kill_at_call(real, number):
     return call
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(("owner", "name"), [(choose_T_model, "dsm_loss"), (PenalisedLoss, "__call__")])
 def test_a_run_that_is_killed_goes_on_to_the_same_numbers(tmp_path, monkeypatch, unbroken, owner, name):
     """Killed while the shared networks, or while those of their own are trained: L is as old as it was, too."""

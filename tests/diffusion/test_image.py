@@ -118,6 +118,7 @@ def test_bits_per_dimension_of_the_prior_agree_between_ode_elbo_and_closed_form(
     assert abs(float(gap.mean())) < 4 * float(gap.std()) / math.sqrt(len(gap))
 
 
+@pytest.mark.bits
 def test_smoke_run_writes_whole_tables_and_is_resumed_to_the_last_bit(tmp_path):
     config = dataclasses.replace(SMOKE, runs_dir=tmp_path / "runs", results_dir=tmp_path / "whole")
     run_image("smoke", config)

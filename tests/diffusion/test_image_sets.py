@@ -63,8 +63,12 @@ def test_nothing_is_downloaded_unless_asked_and_then_once(tmp_path, monkeypatch,
 
     def fetch(name, folder):
         fetched.append(name)
-        time.sleep(0.2)  # the other tasks come meanwhile
         write_images("mnist", folder)
+        path = next(folder.rglob("train-images*"))
+        whole = path.read_bytes()
+        path.write_bytes(whole[:100])
+        time.sleep(0.4)  # the other tasks come meanwhile, and find half a file
+        path.write_bytes(whole)
 
     monkeypatch.setattr(registry, "fetch", fetch)
     config = dataclasses.replace(mnist.SMOKE, data_dir=tmp_path / "data")
@@ -78,6 +82,7 @@ def test_nothing_is_downloaded_unless_asked_and_then_once(tmp_path, monkeypatch,
     ]
     for task in tasks:
         task.start()
+        time.sleep(0.1)
     for task in tasks:
         task.join()
     assert (fetched, sizes) == (["mnist"], [16, 16, 16])

@@ -51,6 +51,7 @@ def test_toy_rows(toy_rows):
     assert means.score_loss_nats.is_monotonic_increasing  # at the cost of the score matching
 
 
+@pytest.mark.bits
 def test_weight_0_is_the_toy_study(toy_rows, tmp_path):
     run_toy("smoke", ToyConfig(**SMALL, **folders(tmp_path)))
     plain = read(tmp_path / "results", "diffusion/toy_bound").sort_values(KEYS, ignore_index=True)
@@ -59,6 +60,7 @@ def test_weight_0_is_the_toy_study(toy_rows, tmp_path):
     pd.testing.assert_frame_equal(found, plain, rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.bits
 def test_digits_rows_and_weight_0(tmp_path, monkeypatch):
     for config in penalty_digits.SWEEPS["smoke"]:
         penalty_digits.run_penalty("smoke", dataclasses.replace(config, **folders(tmp_path)))

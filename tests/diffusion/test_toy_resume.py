@@ -45,7 +45,7 @@ def newest_step(folder):
     return max((int(name.split("-")[1]) for name in names), default=-1)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.bits), 1, 2])
 def test_killed_at_a_random_moment_and_started_again(tmp_path, unbroken, seed, capsys):
     chance = random.Random(seed)
     first = chance.uniform(0, 0.8) * STEPS

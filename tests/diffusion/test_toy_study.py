@@ -40,6 +40,7 @@ def together(tmp_path_factory):
     return run(folder), folder
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(("T", "seed"), [(0.4, 3), (1.0, 0)])
 def test_a_member_alone_gives_the_rows_it_gives_in_the_batch(together, tmp_path, T, seed):
     frame, _ = together
@@ -114,6 +115,7 @@ def test_pictures_and_provenance_lie_beside_the_rows(together):
     assert record["run_id"] == path.stem == provenance["run_id"]
 
 
+@pytest.mark.bits
 def test_a_finished_run_is_skipped_and_force_gives_the_same_bits(together, capsys):
     _, folder = together
     (path,) = (folder / "results/diffusion/toy_bound").glob("*.csv")

@@ -70,6 +70,7 @@ def test_fid_of_few_examples_is_refused_unless_forced_and_names_kid():
         kid(many, Features(many.values[:, :2]))
 
 
+@pytest.mark.bits
 def test_moments_are_kept_by_name(tmp_path):
     sample = Features(draw(*law(0), 50, 0).values, "small-sprites", "none")
     kept = moments(sample, "test")

@@ -73,6 +73,7 @@ def shapes():
     return images, corner
 
 
+@pytest.mark.bits
 def test_a_small_network_learns_its_data_set_and_is_kept(shapes, tmp_path):
     images, corner = shapes
     network = train_extractor(images, corner, "small-corners", steps=40, batch=32)

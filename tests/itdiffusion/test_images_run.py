@@ -103,6 +103,7 @@ def test_a_finished_runs_folder_is_a_denoiser_with_the_same_nll(finished, tmp_pa
         load_denoiser(folder, (3, 32, 32))
 
 
+@pytest.mark.bits
 def test_a_stopped_run_goes_on_to_the_same_tables(finished, tmp_path, monkeypatch):
     config = dataclasses.replace(finished, results_dir=tmp_path / "results", runs_dir=tmp_path / "runs")
     original = ImagesObjective.__call__

@@ -123,6 +123,7 @@ def test_the_exact_denoisers_samples_are_at_the_floor():
     assert wrong.mmd2 > row.mmd2_heldout + 5 * math.hypot(wrong.mmd2_se, row.mmd2_heldout_se)
 
 
+@pytest.mark.bits
 def test_a_run_stopped_in_the_middle_goes_on_to_the_same_bits(tmp_path, results, monkeypatch):
     config = SWEEPS["smoke"][0]
     steps = 0
@@ -172,6 +173,7 @@ def plain_rows(results):
     return frame[frame["model"] == SMOKE.model_name()]
 
 
+@pytest.mark.bits
 def test_a_networks_numbers_do_not_depend_on_its_company(tmp_path, results):
     run_in(tmp_path, "--datasets", "moons", "--no-contours")
     alone, together = (

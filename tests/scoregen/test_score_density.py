@@ -107,6 +107,7 @@ def test_quadrature_and_flow_agree_on_a_mass_that_is_not_one():
     assert float(found.normalisation()) == pytest.approx(float(found.mass()), abs=2e-4)
 
 
+@pytest.mark.bits
 def test_models_of_one_batch_do_not_notice_each_other():
     scores = [gaussian_score(0.3, 1.1), gaussian_score(-1.0, 0.9)]
 

@@ -77,6 +77,7 @@ def test_every_network_has_its_row_at_every_look(together):
     assert one.target.to_numpy() == pytest.approx(truth.numpy(), rel=1e-6)
 
 
+@pytest.mark.bits
 def test_a_network_alone_gives_the_rows_it_gives_in_the_batch(together, tmp_path):
     frame, _ = together
     alone = run_small(tmp_path, mu=(3.0,), seeds=(5,))
@@ -119,6 +120,7 @@ def test_smoke_presets_run_and_are_then_finished(study, tmp_path, capsys):
     assert capsys.readouterr().err.count("finished already") == len(presets["quick"])
 
 
+@pytest.mark.bits
 def test_interrupted_runs_give_the_same_bits(together, tmp_path):
     _, folder = together
     config = inside(tmp_path, SMALL, max_minutes=1e-9)

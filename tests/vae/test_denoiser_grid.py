@@ -108,6 +108,7 @@ def test_without_the_networks_the_scores_are_those_of_gaussians_fitted_anew():
     assert found.mean() > 1
 
 
+@pytest.mark.bits
 def test_a_run_writes_the_scores_and_is_the_same_when_stopped(tmp_path):
     def at(name, **changes):
         places = {"runs_dir": tmp_path / name / "runs", "results_dir": tmp_path / name / "results"}

@@ -130,6 +130,7 @@ def test_shifted_sobol_points_have_less_variance(linear):
     assert spread["sobol"] < 0.5 * spread["random"]
 
 
+@pytest.mark.bits
 def test_points_are_standard_normal_and_belong_to_their_image():
     for kind in ("random", "sobol"):
         draw = Points(kind, 64, 3, seed=1)

@@ -31,6 +31,7 @@ def test_binary_pixels_have_the_probability_of_their_grey_level():
     assert set(bits[..., 16].unique().tolist()) == {1}
 
 
+@pytest.mark.bits
 def test_the_draw_of_an_image_is_its_own():
     images = load("digits", "train").images
     bits = binarize(images, 17, seed=3)
@@ -38,6 +39,7 @@ def test_the_draw_of_an_image_is_its_own():
     assert not torch.equal(binarize(images, 17, seed=4), bits)
 
 
+@pytest.mark.bits
 def test_evaluation_sees_the_same_pixels_every_time_and_in_any_subset():
     train, test = digits()
     few, _ = digits(m=100)

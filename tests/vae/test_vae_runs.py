@@ -94,6 +94,7 @@ def test_no_gradient_of_the_ghost_reaches_the_model():
     assert all(bool(item.grad.any()) for item in trained.ghost.parameters())
 
 
+@pytest.mark.bits
 def test_folds_together_have_the_numbers_of_folds_alone(tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
     for run in runs(at(GRID, together, repeat=1)):
@@ -125,6 +126,7 @@ def test_the_held_out_fold_is_the_test_split_of_the_grid(tmp_path):
         assert out.m == len(member.rows) == 32
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("config", [FULL, GHOST, runs(GRID)[0]], ids=["full", "ghost", "cv"])
 def test_a_run_that_is_stopped_at_every_step_gives_the_same_bytes(tmp_path, config):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -138,6 +140,7 @@ def test_a_run_that_is_stopped_at_every_step_gives_the_same_bytes(tmp_path, conf
     assert content(whole) == content(broken)
 
 
+@pytest.mark.bits
 def test_a_stop_inside_the_measurement_of_log_px_keeps_what_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(measure_module, "PIECE", 16)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -157,6 +160,7 @@ def test_a_stop_inside_the_measurement_of_log_px_keeps_what_is_measured(tmp_path
     assert content(whole) == content(broken)
 
 
+@pytest.mark.bits
 def test_old_measurements_do_not_survive_a_forced_run(tmp_path):
     config = at(FULL, tmp_path)
     run_vae("smoke", config)

@@ -9,6 +9,7 @@ from common.errors import UserError
 from common.immse.noise import BLOCK, KINDS, blocks, curve_noise
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_part_of_the_noise_can_be_had_alone(kind):
     whole = curve_noise(kind, (200, 3), 0, torch.arange(8), 8, seed=5)

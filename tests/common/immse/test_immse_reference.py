@@ -97,6 +97,7 @@ def test_constant_directions_have_no_density_unless_floored(data):
     assert float(moved.eigenvalues.min()) == pytest.approx(0.03)
 
 
+@pytest.mark.bits
 def test_save_and_load(data, tmp_path):
     found = GaussianReference.fit(data, floor=0.5, provenance={"dataset": "x", "split": "train"})
     found.save(tmp_path / "spectrum.safetensors")

@@ -112,6 +112,7 @@ def test_trust_is_one_for_a_true_correction_and_small_for_noise():
             assert least <= float(trust.mean()) <= most
 
 
+@pytest.mark.bits
 def test_training_is_deterministic():
     def trained(k):
         pairs = gaussian_pairs(k, 200, RHO)
