@@ -17,7 +17,6 @@ from typing import IO, Any
 from common import atomic, device, distributed, locks
 from common.checkpoints import is_complete
 from common.config import RunConfig, identity, run_id
-from common.device import pick_device as pick_device
 from common.errors import RunTakenError, UserError
 from common.pieces import drop_pieces
 from common.signals import time_limit

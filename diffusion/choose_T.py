@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
+from common.device import pick_device
 from common.errors import run_main
 from common.pieces import Keep, Pieces
 from common.results import write
 from common.results.tables.diffusion import BoundColumns, ToyChoice
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.schedules import VP
 from common.sweep import Cost, Experiment, run_sweep
 from common.training import Training, train

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from common.data import ImageSet
+from common.device import pick_device
 from common.networks.arithmetic import set_arithmetic
 from common.networks.unet import UNet, UNetConfig
 from common.pieces import Pieces
 from common.results import ImageBound, write, write_arrays
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.schedules import VP
 from common.sweep import Cost, Experiment
 from common.training import Training, train

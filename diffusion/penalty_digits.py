@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from common.data import ImageSet
+from common.device import pick_device
 from common.errors import UserError, run_main
 from common.results import write
 from common.results.tables.diffusion import ImagePenalty
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.sweep import Experiment, run_sweep
 from common.transforms import LogitTransform
 from diffusion import digits

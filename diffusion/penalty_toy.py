@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from common.device import pick_device
 from common.errors import UserError, run_main
 from common.results import write
 from common.results.tables.diffusion import ToyPenalty
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.schedules import VP
 from common.sweep import Cost, Experiment, run_sweep
 from diffusion import toy

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.device import pick_device
 from common.ensemble import EnsembleMLP
 from common.epochs import NoisedBatch, NoisedEpochs
 from common.errors import run_main
 from common.pieces import Pieces
 from common.results import ToyBound, write, write_arrays
 from common.results.tables.diffusion import BoundColumns
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.schedules import VP
 from common.seeds import generator
 from common.sweep import Cost, Experiment, run_sweep

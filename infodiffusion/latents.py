@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from common.device import pick_device
 from common.pieces import Pieces
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.seeds import generator
 from infodiffusion.checkpoint import experiment_of, load_coded
 from infodiffusion.codes import code_arrays, saved

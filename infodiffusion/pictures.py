@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from common.data import ImageSet
+from common.device import pick_device
 from common.errors import UserError
 from common.pieces import Keep, Pieces
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.samplers import SampleNoise
 from common.transforms import ScaleTransform
 from infodiffusion.checkpoint import experiment_of, load_coded, load_model

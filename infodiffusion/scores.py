@@ -12,12 +12,12 @@ from torch import Tensor
 
 from common.data import ImageSet
 from common.data.resized import load_resized
-from common.device import precision_label
+from common.device import pick_device, precision_label
 from common.errors import UserError
 from common.pieces import Pieces
 from common.results import write
 from common.results.tables.infodiffusion import InfoQuality
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.tensor_files import fingerprint
 from infodiffusion import metrics
 from infodiffusion.checkpoint import experiment_of, folder_of

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from common import distributed
+from common.device import pick_device
 from common.networks.arithmetic import set_arithmetic
 from common.networks.dropout import set_dropout_generator
 from common.pieces import Pieces
 from common.precision import on_cpu
 from common.results import write
 from common.results.tables.infodiffusion import InfoTraining
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.schedules import expand
 from common.seeds import derive, generator
 from common.training import Training, train

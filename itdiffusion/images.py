@@ -10,13 +10,14 @@ import functools
 import torch
 
 from common import distributed
+from common.device import pick_device
 from common.networks.arithmetic import set_arithmetic
 from common.networks.unet import UNet, UNetConfig
 from common.pieces import Pieces
 from common.results import write, write_arrays
 from common.results.tables.itdiffusion import MseCurve, Nll
 from common.results.tables.itdiffusion_images import ImageBaseline
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.sweep import Cost, Experiment
 from common.training import Training, train
 from itdiffusion.checkpoint import write_architectures

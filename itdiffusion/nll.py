@@ -16,6 +16,7 @@ from torch import Tensor
 from common.arrays import load_function, read_array, tensor_of
 from common.config import parse_options
 from common.data import NAMES, load
+from common.device import pick_device
 from common.errors import UserError, run_main
 from common.estimate import nats_to_bpd
 from common.immse import (
@@ -28,7 +29,6 @@ from common.immse import (
     continuous_nll,
     estimate_nll,
 )
-from common.runs import pick_device
 from common.seeds import generator
 from common.toy import TOYS, make
 from itdiffusion.atoms import refuse_atoms

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from common.channel_epochs import ChannelEpochs
+from common.device import pick_device
 from common.errors import run_main
 from common.immse import GaussianReference
 from common.learning_rate import learning_rate, set_learning_rate
@@ -20,7 +21,7 @@ from common.pieces import Keep, Pieces, unkept
 from common.results import write, write_arrays
 from common.results.tables.itdiffusion import DensityGrid, MseCurve, Nll
 from common.results.tables.itdiffusion_samples import ShapeSamples
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.seeds import generator
 from common.sweep import Cost, Experiment, run_sweep
 from common.toy import Toy

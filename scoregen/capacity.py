@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.device import pick_device
 from common.errors import run_main
 from common.results import write
 from common.results.tables.scoregen import ScoreCapacity
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.sweep import Cost, Experiment, run_sweep
 from common.training import Training, train
 from scoregen.batch import NetworkBatch, kl_columns

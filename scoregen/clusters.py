@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from common.device import pick_device
 from common.errors import run_main
 from common.networks.arithmetic import set_arithmetic
 from common.networks.unet import UNet
 from common.pieces import Pieces
 from common.results import write, write_arrays
 from common.results.tables.scoregen import ScoreClusters
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.sweep import Cost, Experiment, run_sweep
 from common.training import Training, train
 from scoregen.clusters_config import SWEEPS, ClustersConfig

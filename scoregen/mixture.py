@@ -7,10 +7,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from common.device import pick_device
 from common.errors import run_main
 from common.results import write
 from common.results.tables.scoregen import ScoreColumns, ScoreDensity, ScoreKl
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.sweep import Cost, Experiment, run_sweep
 from common.training import Training, train
 from scoregen.batch import NetworkBatch, kl_columns

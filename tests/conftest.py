@@ -1,11 +1,13 @@
-"""Settings of every test: one thread, so that tiny tensors do not wait for each other on shared machines."""
+"""Settings of every test: one thread, so that tiny tensors do not wait for each other; the CPU, on a GPU box too."""
 
+import os
 from unittest.mock import MagicMock
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ.setdefault("DEVICE", "cpu")
 
 
 @pytest.fixture(scope="module")

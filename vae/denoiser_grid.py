@@ -18,11 +18,12 @@ from torch import Tensor
 from common.config import NOT_IN_ID, RunConfig
 from common.data import NAMES, ImageSet, load
 from common.data.places import default_data_dir
+from common.device import pick_device
 from common.errors import UserError, choose, run_main
 from common.immse import GaussianReference, LogsnrGrid, LogsnrRange, make_grid, pointwise_nll
 from common.results import write
 from common.results.tables.vae import Memorization
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.seeds import derive, generator
 from common.sweep import Cost, Experiment, run_sweep
 from common.training import Training, train

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from common.device import pick_device
 from common.networks.arithmetic import set_arithmetic
 from common.results import write, write_arrays
 from common.results.tables.vae import Bounds, Curves
-from common.runs import Run, pick_device
+from common.runs import Run
 from common.seeds import derive
 from common.sweep import Cost
 from common.training import Training, train
