@@ -21,12 +21,15 @@ asks_only() {
     return 1
 }
 
-# One process where there is a GPU or where --threads says how many threads it takes; else one per core, sixteen at most.
+# One process where there is a GPU or where --threads says how many threads it takes; else one per core that the process
+# may use, sixteen at most. A launcher of a module that computes on the CPU alone sets ON_CPU, as --device cpu does.
 count_jobs() {
+    case " $* --device ${DEVICE:-auto} " in *" --device cpu "* | *" --device=cpu "*) ON_CPU=1 ;; esac
     case " $* " in *" --threads"*) JOBS=1 ;; esac
-    if [ -z "${JOBS:-}" ] && command -v nvidia-smi > /dev/null; then JOBS=1; fi
-    echo "${JOBS:-$("${PY:-.venv/bin/python}" -c 'import os; print(min(16, os.cpu_count() or 1))')}"
+    if [ -z "${JOBS:-}${ON_CPU:-}" ] && command -v nvidia-smi > /dev/null; then JOBS=1; fi
+    echo "${JOBS:-$("${PY:-.venv/bin/python}" -c "$CORES")}"
 }
+CORES='import os; print(min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))'
 
 run_processes() {
     jobs=$1
