@@ -5,6 +5,7 @@ A training loop notes a stop and ends after its step (`GracefulStop`); long eval
 there is nothing to keep (`stops_end_start`).
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -56,12 +57,19 @@ def stopped(by: int | None, where: str = "", then: str = GOES_ON) -> Interrupted
 def stops_end_start() -> None:
     """In a process that `python -m` has begun and that still looks for its module: a stop ends it at once, code 75.
 
-    Importing torch takes seconds, in which Python would die of a signal with another code. Each package calls this as
-    it is imported, which comes before its modules; imported by anything else than `python -m` it does nothing.
+    Importing torch takes seconds, in which Python would die of a signal with another code; so would it while it cleans
+    up after its last line, where a stop is now ignored. Each package calls this as it is imported, which comes before
+    its modules; imported by anything else than `python -m` it does nothing.
     """
     if sys.argv[:1] == ["-m"]:
         for number in SIGNALS:
             signal.signal(number, _end_at_once)
+        atexit.register(_ignore)
+
+
+def _ignore() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

@@ -71,6 +71,18 @@ def test_while_python_imports_a_command_a_signal_ends_it_with_code_75(argument, 
     assert done.stderr == ("error: stopped by SIGUSR1; run the same command again\n" if code == 75 else "")
 
 
+def test_while_python_cleans_up_a_signal_changes_no_exit_code():
+    """The object at the end is cleared after Python has taken its handlers off."""
+    text = (
+        "import os, signal, sys; sys.argv = ['-m']; import common\n"
+        "class Last:\n"
+        "    def __init__(self): self.kill = os.kill, os.getpid(), signal.SIGUSR1\n"
+        "    def __del__(self): self.kill[0](*self.kill[1:])\n"
+        "sys.last = Last(); sys.exit(3)"
+    )
+    assert subprocess.run([sys.executable, "-c", text]).returncode == 3
+
+
 def test_every_package_with_commands_ends_so():
     for package in ("benchmarks", "common", "diffusion", "infodiffusion", "itdiffusion", "scoregen", "scripts", "vae"):
         text = f"import os, signal, sys; sys.argv = ['-m']; import {package}; os.kill(os.getpid(), signal.SIGTERM)"
