@@ -112,7 +112,7 @@ class ToyEvaluation:
     def sample(self, score: PlugInScore, group: list[int], steps: int) -> tuple[Tensor, ScoreNorm]:
         """Samples (k', n, 2) of the networks in `group` by the reverse SDE from N(0, I), and their score norms."""
         n = self.config.test_points
-        parts, norm = [], ScoreNorm(len(group))
+        parts, norms = [], []
         for chunk in self._chunks(group):
             chosen = PlugInScore(score.model.select(chunk), self.schedule)
             seeds = [self.seeds[i] for i in chunk]
@@ -130,9 +130,8 @@ class ToyEvaluation:
                     observe=part.observe,
                 )
             )
-            at = [group.index(i) for i in chunk]
-            norm.published[at], norm.exact[at] = part.published, part.exact
-        return torch.cat(parts).cpu(), norm
+            norms.append(part)
+        return torch.cat(parts).cpu(), ScoreNorm.joined(norms)
 
     def pictures(self, model: EnsembleMLP, epoch: int) -> dict[str, np.ndarray]:
         """Samples of every network under the rule fixed_size, and test points of the first seed, for the figures.
