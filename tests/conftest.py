@@ -2,10 +2,12 @@
 
 from unittest.mock import MagicMock
 
+import emulated_device
 import pytest
 import torch
 
 torch.set_num_threads(1)
+emulated_device.register()
 
 
 @pytest.fixture(scope="module")
