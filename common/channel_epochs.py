@@ -11,6 +11,7 @@ from torch import Tensor
 from common.epochs import BlockedEpochs
 from common.schedules import expand, logsnr_to_alpha_sigma
 from common.seeds import generator
+from common.staging import staged
 
 BLOCK_POINTS = 50_000
 """Points noised at a time: a few large tensor operations instead of many small ones."""
@@ -66,9 +67,10 @@ class ChannelEpochs(BlockedEpochs[ChannelBatch]):
         u, eps, order = (
             torch.stack([torch.stack([one[part] for one in row]) for row in drawn])[:, self.row_of] for part in range(3)
         )
-        logsnr, weight, eps = (values.to(self.data) for values in (*self.law.sample(u), eps))
+        single = [values.to(self.data.dtype) for values in (*self.law.sample(u), eps)]
+        logsnr, weight, eps, order = staged(self.data.device, *single, order)
         alpha, sigma = logsnr_to_alpha_sigma(logsnr)
-        index = order.to(self.data.device)[..., None].expand(-1, -1, -1, self.d)
+        index = order[..., None].expand(-1, -1, -1, self.d)
         x = torch.gather(self.data.expand(len(epochs), *self.data.shape), 2, index)
         return ChannelBatch(expand(alpha, x) * x + expand(sigma, x) * eps, logsnr, eps, weight)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from common.schedules import Schedule, expand
 from common.seeds import generator
+from common.staging import staged
 
 BLOCK_POINTS = 20_000
 """Points noised at a time. A whole block of epochs costs few large tensor operations instead of many small ones."""
@@ -82,7 +83,8 @@ class NoisedEpochs(BlockedEpochs[NoisedBatch]):
     def noise_block(self, block: int) -> NoisedBatch:
         """See `BlockedEpochs`."""
         drawn = [self._draw(seed, block) for seed in self.seeds]
-        u, eps, order = (torch.stack(parts, dim=1).to(self.data.device) for parts in zip(*drawn, strict=True))
+        stacked = [torch.stack(parts, dim=1) for parts in zip(*drawn, strict=True)]
+        u, eps, order = staged(self.data.device, *stacked)
         x0 = self.data.expand(self.epochs_per_block, *self.data.shape)
         t = u * self.T
         if self.steps_per_epoch > 1:

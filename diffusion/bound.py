@@ -5,7 +5,7 @@ bound = T1 + sqrt(2) R (T2 + T3) + score-matching loss on the training set.
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from common.precision import on_cpu, to_double
 from common.samplers import Score
 from common.schedules import VP, Level, expand
 from common.seeds import generator
+from common.staging import staged
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,39 @@ class ScoreNorm:
     """
 
     def __init__(self, members: int):
-        self.published = torch.zeros(members)
-        self.exact = torch.zeros(members)
+        self._members = members
+        self._largest: Tensor | None = None  # (2, k), on the device of the scores: no step waits for it
+
+    @classmethod
+    def joined(cls, parts: Sequence["ScoreNorm"]) -> "ScoreNorm":
+        """The members of all `parts`, in their order."""
+        norm = cls(sum(part._members for part in parts))
+        norm._largest = torch.cat([part._found() for part in parts], 1)
+        return norm
+
+    @property
+    def published(self) -> Tensor:
+        """Largest over steps of the mean norm over samples (k,), on the CPU."""
+        return self._found()[0]
+
+    @property
+    def exact(self) -> Tensor:
+        """Largest norm (k,), on the CPU."""
+        return self._found()[1]
 
     def observe(self, s: Tensor, t: Tensor) -> None:
         """Take in the scores s (k, n, event...) of one step."""
         norms = s.flatten(2).norm(dim=-1)
-        self.published = torch.maximum(self.published, norms.mean(1).cpu())
-        self.exact = torch.maximum(self.exact, norms.amax(1).cpu())
+        found = torch.stack([norms.mean(1), norms.amax(1)])
+        self._largest = found if self._largest is None else torch.maximum(self._largest, found)
 
-    def merge(self, kept: Mapping[str, Tensor], members: list[int] | slice = slice(None)) -> None:
-        """Take in what another has seen of `members` on other steps: its `tensors`."""
-        self.published[members] = torch.maximum(self.published[members], kept["published"])
-        self.exact[members] = torch.maximum(self.exact[members], kept["exact"])
+    def _found(self) -> Tensor:
+        return torch.zeros(2, self._members) if self._largest is None else self._largest.cpu()
+
+    def merge(self, kept: Mapping[str, Tensor]) -> None:
+        """Take in what another has seen of the same members on other steps: its `tensors`."""
+        found = torch.stack([kept["published"], kept["exact"]])
+        self._largest = found if self._largest is None else torch.maximum(self._largest, found.to(self._largest))
 
     def tensors(self) -> dict[str, Tensor]:
         """`published` and `exact` by name, as a piece keeps them."""
@@ -177,15 +198,17 @@ def spread_noise(data: Tensor, seeds: list[int], draws: int, *stream: str | int)
     """
     m = data.shape[1]
     b = draws if m > draws else m * -(-draws // m)
-    points, uniforms, noises = [], [], []
-    for member, seed in zip(data, seeds, strict=True):
+    places, uniforms, noises = [], [], []
+    for seed in seeds:
         source = generator(seed, *stream)
         index = torch.randperm(m, generator=source)[:b] if m > draws else torch.arange(m).repeat(b // m)
         strata = torch.randperm(b, generator=source)
         uniforms.append((strata + torch.rand(b, generator=source)) / b)
         noises.append(torch.randn(b, *data.shape[2:], generator=source))
-        points.append(member[index.to(member.device)])
-    return torch.stack(points), torch.stack(uniforms).to(data), torch.stack(noises).to(data)
+        places.append(index)
+    single = [torch.stack(parts).to(data.dtype) for parts in (uniforms, noises)]
+    rows, u, eps = staged(data.device, torch.stack(places), *single)
+    return torch.stack([member[index] for member, index in zip(data, rows, strict=True)]), u, eps
 
 
 def published_loss(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, batch: int = 1_000_000) -> Tensor:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.data import ImageSet, augment_flip, epoch_permutation
+from common.data import ImageSet, epoch_permutation, flip_draws, mirrored
 from common.networks.dropout import set_dropout_generator
 from common.networks.unet import UNet
 from common.schedules import VP, expand
 from common.seeds import generator
+from common.staging import staged
 from common.time_laws import DebiasedTime, UniformTime
 from common.transforms import LogitTransform, dequantize
 from diffusion.image_config import ImageConfig
@@ -95,15 +96,19 @@ class ImageObjective:
     def denoise(self, step: int) -> Denoised:
         """The noised batch of this step and the model's scores there."""
         source = generator(self.config.seed, "step", step)
-        pixels = self.images.images[self._index(step)]
-        if self.config.flip:
-            pixels = augment_flip(pixels, generator(self.config.seed, "flip", step))
-        u = torch.rand(pixels.shape, generator=source).to(self.device)
-        x0, _ = self.transform.forward(dequantize(pixels, u, self.images.levels))
+        shape = (self.batch, *self.images.shape)
+        u = torch.rand(shape, generator=source)
         t, density = self.law.sample(self._stratified(source))
         weight = 1 / (self.config.T * density) if self.config.time_sampler == "importance" else torch.ones_like(t)
-        t, weight = t.to(x0), weight.to(x0)
-        eps = torch.randn(x0.shape, generator=source).to(x0)
+        eps = torch.randn(shape, generator=source)
+        flips = flip_draws(self.batch, generator(self.config.seed, "flip", step)) if self.config.flip else u[:0]
+        rows, u, t, weight, eps, flips = staged(
+            self.device, self._index(step), u, t.float(), weight.float(), eps, flips
+        )
+        pixels = self.images.images[rows]
+        if self.config.flip:
+            pixels = mirrored(pixels, flips)
+        x0, _ = self.transform.forward(dequantize(pixels, u, self.images.levels))
         level = self.score.schedule.at(t)
         x_t = expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps
         if self.config.dropout:
@@ -120,5 +125,5 @@ class ImageObjective:
         epoch, part = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = epoch_permutation(len(self.images), self.config.seed, epoch).to(self.device)
+            self._order = epoch_permutation(len(self.images), self.config.seed, epoch)
         return self._order[part * self.batch : (part + 1) * self.batch]

@@ -118,12 +118,11 @@ class ToyEvaluation:
 
     def sample(self, score: PlugInScore, group: list[int], steps: int, keep: Keep = unkept) -> tuple[Tensor, ScoreNorm]:
         """Samples (k', n, 2) of the networks in `group` by the reverse SDE from N(0, I), and their score norms."""
-        parts, norm = [], ScoreNorm(len(group))
-        for chunk in self._chunks(group):
-            drawn, seen = self._sample_chunk(score, chunk, steps, under(keep, f"samples-{steps:05d}-{chunk[0]:03d}"))
-            parts.append(drawn)
-            norm.merge(seen.tensors(), [group.index(i) for i in chunk])
-        return torch.cat(parts), norm
+        chunks = [
+            self._sample_chunk(score, chunk, steps, under(keep, f"samples-{steps:05d}-{chunk[0]:03d}"))
+            for chunk in self._chunks(group)
+        ]
+        return torch.cat([drawn for drawn, _ in chunks]).cpu(), ScoreNorm.joined([norm for _, norm in chunks])
 
     def _sample_chunk(self, score: PlugInScore, chunk: list[int], steps: int, keep: Keep) -> tuple[Tensor, ScoreNorm]:
         n, seeds = self.config.test_points, [self.seeds[i] for i in chunk]

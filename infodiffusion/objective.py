@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from common import distributed
-from common.data import ImageSet, augment_flip, epoch_permutation
+from common.data import ImageSet, epoch_permutation, flip_draws, mirrored
 from common.learning_rate import learning_rate, set_learning_rate
 from common.mmd import mmd2_loss, named_kernel
 from common.networks.dropout import set_dropout_generator
 from common.precision import on_cpu
 from common.schedules import DDPM
 from common.seeds import generator
+from common.staging import staged
 from common.transforms import ScaleTransform
 from infodiffusion.config import InfoConfig
 from infodiffusion.networks import VAE, Code, Diff, Vanilla
@@ -165,26 +166,25 @@ class Objective:
         config, epoch = self.config, step // self.per_epoch
         set_learning_rate(self.optimizer, rate(config, step, self.per_epoch))
         source = generator(config.seed, "step", step)
-        x = self.scale.forward(self.train.images[self._index(step)])
-        if config.flip:
-            x = augment_flip(x, source)
-        drawn = draws(config, tuple(x.shape), source)
-        mine = distributed.share(torch.arange(len(x)))
+        flips = [flip_draws(self.batch, source)] if config.flip else []
+        drawn = draws(config, (self.batch, *self.train.shape), source)
+        mine = distributed.share(torch.arange(self.batch))
         if config.dropout:
             set_dropout_generator(
                 self.model, generator(config.seed, "dropout", step, distributed.rank(), device=self.device)
             )
-        shared = [item[mine].to(x.device) for item in drawn]
-        step_of, eps, prior, code_eps = shared
-        return losses(
-            config, self.model, self.schedule, x[mine.to(x.device)], step_of, eps, prior, code_eps, epoch
-        ).total
+        shared = (item[mine] for item in (self._index(step), *drawn, *flips))
+        rows, step_of, eps, prior, code_eps, *tosses = staged(self.device, *shared)
+        x = self.scale.forward(self.train.images[rows])
+        if tosses:
+            x = mirrored(x, tosses[0])
+        return losses(config, self.model, self.schedule, x, step_of, eps, prior, code_eps, epoch).total
 
     def _index(self, step: int) -> Tensor:
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = epoch_permutation(len(self.train), self.config.seed, epoch).to(self.device)
+            self._order = epoch_permutation(len(self.train), self.config.seed, epoch)
         return self._order[place * self.batch : (place + 1) * self.batch]
 
 
@@ -208,7 +208,7 @@ def evaluator(config: InfoConfig, test: ImageSet, most: int = 1024) -> Callable[
         for number, block in enumerate(images.images.split(256)):
             x = scale.forward(block)
             drawn = draws(config, tuple(x.shape), generator(config.seed, "evaluation", number))
-            step, eps, prior, code_eps = (item.to(x.device) for item in drawn)
+            step, eps, prior, code_eps = staged(x.device, *drawn)
             found = losses(config, model, schedule, x, step, eps, prior, code_eps, epoch)
             errors.append(on_cpu(found.errors))
             others.append([float(part) for part in (found.mmd, found.kl)])

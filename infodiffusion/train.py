@@ -17,6 +17,7 @@ from common.results.tables.infodiffusion import InfoTraining
 from common.runs import Run
 from common.schedules import expand
 from common.seeds import derive, generator
+from common.staging import staged
 from common.training import Training, train
 from infodiffusion.checkpoint import build, experiment_of, load_coded
 from infodiffusion.codes import encode
@@ -110,7 +111,8 @@ class LatentObjective:
     def __init__(self, config: InfoConfig, latent: LatentDiffusion, codes: Tensor, unseen: Tensor):
         self.config, self.latent = config, latent
         self.codes, self.unseen = ((part - latent.centre) / latent.scale for part in (codes, unseen))
-        self.schedule = schedule_of(config)
+        schedule = schedule_of(config)
+        self.alpha, self.sigma = schedule.alpha.to(codes), schedule.sigma.to(codes)
         self.batch = min(config.latent_batch, len(codes))
         self.per_epoch = len(codes) // self.batch
         self.steps = config.latent_epochs * self.per_epoch
@@ -122,23 +124,28 @@ class LatentObjective:
         set_dropout_generator(
             self.latent, generator(self.config.seed, "latent dropout", step, device=self.codes.device)
         )
-        return self._errors(self.codes[rows.to(self.codes.device)], source).mean()
+        rows, at, eps = staged(self.codes.device, rows, *self._draws(self.batch, source))
+        return self._errors(self.codes[rows], at, eps).mean()
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """The loss without dropout on the codes of test images."""
         self.latent.eval()
-        errors = on_cpu(self._errors(self.unseen, generator(self.config.seed, "latent evaluation")))
+        drawn = self._draws(len(self.unseen), generator(self.config.seed, "latent evaluation"))
+        errors = on_cpu(self._errors(self.unseen, *staged(self.codes.device, *drawn)))
         self.latent.train()
         return {
             "data_loss": float(errors.mean()), "data_loss_se": float(errors.std() / len(errors) ** 0.5),
             "mmd": 0.0, "kl_nats": 0.0,
         }  # fmt: skip
 
-    def _errors(self, a: Tensor, source: torch.Generator) -> Tensor:
-        step = torch.randint(self.config.T, (len(a),), generator=source).to(a.device)
-        eps = torch.randn(a.shape, generator=source).to(a)
-        alpha, sigma = (expand(part.to(a)[step], a) for part in (self.schedule.alpha, self.schedule.sigma))
+    def _draws(self, n: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Steps (n,) and noise (n, a_dim)."""
+        step = torch.randint(self.config.T, (n,), generator=source)
+        return step, torch.randn(n, self.codes.shape[1], generator=source)
+
+    def _errors(self, a: Tensor, step: Tensor, eps: Tensor) -> Tensor:
+        alpha, sigma = (expand(part[step], a) for part in (self.alpha, self.sigma))
         a_t = alpha * a + sigma * eps
         return (eps - self.latent(a_t, step)).square().mean(1)
 

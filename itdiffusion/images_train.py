@@ -12,6 +12,7 @@ from common.learning_rate import learning_rate, set_learning_rate
 from common.networks.dropout import Dropout, set_dropout_generator
 from common.schedules import expand, logsnr_to_alpha_sigma
 from common.seeds import derive, generator
+from common.staging import staged
 from itdiffusion.images_config import HEADS, ImagesConfig
 from itdiffusion.images_data import step_of, to_unit
 from itdiffusion.images_model import ImageDenoiser, make_head
@@ -101,15 +102,16 @@ class ImagesObjective:
         config = self.config
         set_learning_rate(self.optimizer, learning_rate(config.lr_schedule, config.lr, step, self.steps))
         source = generator(config.seed, "step", step)
-        pixels = self.train.images[self._index(step)]
+        shape = (self.batch, *self.train.shape)
         u = (torch.randperm(self.batch, generator=source) + torch.rand(self.batch, generator=source)) / self.batch
         logsnr, weight = self.law.sample(u.double().clamp(1e-9, 1 - 1e-9))
-        eps = torch.randn(pixels.shape, generator=source)
-        shift = torch.rand(pixels.shape, generator=source) - 0.5 if config.dequantize else torch.zeros(pixels.shape)
+        eps = torch.randn(shape, generator=source)
+        shift = torch.rand(shape, generator=source) - 0.5 if config.dequantize else torch.zeros(shape)
         mine = distributed.share(torch.arange(part, self.batch, config.parts))
-        x = to_unit(pixels[mine.to(self.device)], self.train.levels)
-        x = x + step_of(self.train.levels) * shift[mine].to(x)
-        logsnr, weight, noise = (item[mine].to(x) for item in (logsnr, weight, eps))
+        drawn = (item[mine].float() for item in (logsnr, weight, eps, shift))
+        rows, logsnr, weight, noise, shift = staged(self.device, self._index(step)[mine], *drawn)
+        x = to_unit(self.train.images[rows], self.train.levels)
+        x = x + step_of(self.train.levels) * shift
         alpha, sigma = logsnr_to_alpha_sigma(logsnr)
         z = expand(alpha, x) * x + expand(sigma, x) * noise
         if config.dropout:
@@ -124,5 +126,5 @@ class ImagesObjective:
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = epoch_permutation(len(self.train), self.config.seed, epoch).to(self.device)
+            self._order = epoch_permutation(len(self.train), self.config.seed, epoch)
         return self._order[place * self.batch : (place + 1) * self.batch]

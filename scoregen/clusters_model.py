@@ -10,6 +10,7 @@ from common.immse import GaussianReference
 from common.networks.unet import UNet
 from common.schedules import VE, VP, Schedule, expand, logsnr_to_alpha_sigma
 from common.seeds import generator
+from common.staging import staged
 from scoregen import replication
 from scoregen.clusters_config import ClustersConfig
 
@@ -57,11 +58,12 @@ class ClusterObjective:
         """The mean loss, a scalar."""
         epoch, part = divmod(step, self.per_epoch)
         order = epoch_permutation(len(self.images), self.config.seed, epoch)
-        rows = order[part * self.batch : (part + 1) * self.batch].to(self.images.images.device)
-        source = generator(self.config.seed, "step", step)
+        rows = order[part * self.batch : (part + 1) * self.batch]
+        source, n = generator(self.config.seed, "step", step), len(rows)
+        u = (torch.randperm(n, generator=source) + torch.rand(n, generator=source)) / n
+        eps = torch.randn(n, *self.images.shape, generator=source)
+        rows, t, eps = staged(self.images.images.device, rows, replication.uniform_times(u).float(), eps)
         x = pixels(self.images, rows)
-        u = (torch.randperm(len(x), generator=source) + torch.rand(len(x), generator=source)) / len(x)
-        t, eps = replication.uniform_times(u).to(x), torch.randn(x.shape, generator=source).to(x)
         if self.config.schedule == "ve":
             return replication.replication_loss(self.score, x, t, eps).mean()
         return losses(self.score, x, t, eps).mean()

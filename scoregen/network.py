@@ -164,7 +164,7 @@ class _FusedLoss(torch.autograd.Function):
             gradients_of = swish_gradients if inputs[..., 0].numel() * out.shape[1] > SMALL else small_swish_gradients
         loss, *gradients = gradients_of(*weights, scale, inputs, sigma, eps)
         sane = loss < LARGEST_LOSS  # False for NaN too
-        if not bool(sane.all()):
+        if loss.device.type != "cpu" or not bool(sane.all()):  # asking another device would wait for it
             loss = torch.where(sane, loss, 0.0)
             gradients = [torch.where(sane[:, None, None], item, 0.0) for item in gradients]
         if chosen is not None:

@@ -3,11 +3,13 @@
 import os
 from unittest.mock import MagicMock
 
+import emulated_device
 import pytest
 import torch
 
 torch.set_num_threads(1)
 os.environ.setdefault("DEVICE", "cpu")
+emulated_device.register()
 
 
 @pytest.fixture(scope="module")

@@ -152,6 +152,7 @@ class _Rule:
         self.copies = self.name in ("aten::copy_", "aten::_foreach_copy_", "aten::_foreach_copy")
         self.scalars = torch.Tag.pointwise in func.tags or self.indexing or self.name.startswith("aten::_f")
         self.reshapes = torch.Tag.inplace_view in func.tags
+        self.generates = any("Generator" in str(item.type) for item in schema.arguments)
         self.written = any(item.alias_info is not None and item.alias_info.is_write for item in schema.arguments)
 
 
@@ -164,12 +165,14 @@ def _run(func, args, kwargs):
         done = func.decompose(*args, **kwargs)
         if done is not NotImplemented:
             return done
-    operands = list(_tensors((args, kwargs.values())))
+    operands = list(_tensors((*args, *kwargs.values()) if kwargs else args))
     _check_operands(rule, args, operands)
-    _check_generators(args, kwargs)
-    target = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
-    on_device = target is None or target.type == NAME
-    _count(rule, args, kwargs, operands, on_device)
+    if rule.generates:
+        _check_generators(args, kwargs)
+    target = kwargs.get("device")
+    on_device = target is None or torch.device(target).type == NAME
+    if _STATE.counts:
+        _count(rule, args, operands, on_device)
     if rule.name == "aten::_fused_sdp_choice":
         return 0  # by plain operations: the CPU's fused kernel is not the device's
     plain = {name: _plain(item) for name, item in kwargs.items()}
@@ -178,9 +181,10 @@ def _run(func, args, kwargs):
     if "pin_memory" in plain:
         plain["pin_memory"] = False
     done = func(*map(_plain, args), **plain)
-    known = {id(item.inner): item for item in operands if isinstance(item, EmulatedTensor)} if rule.written else {}
-    known |= {id(item): item for item in operands if rule.written and not isinstance(item, EmulatedTensor)}
-    _follow(rule, func, args, kwargs, known)
+    known = {}
+    if rule.written:
+        known = {id(item.inner if isinstance(item, EmulatedTensor) else item): item for item in operands}
+        _follow(rule, func, args, kwargs, known)
     # A view of a tensor from outside of inference mode is no inference tensor either.
     leaves = func.is_view and torch.is_inference_mode_enabled() and not operands[0].is_inference()
     with torch.inference_mode(False) if leaves else contextlib.nullcontext():
@@ -201,7 +205,7 @@ def _tensors(items) -> Iterator[torch.Tensor]:
     for item in items:
         if isinstance(item, torch.Tensor):
             yield item
-        elif isinstance(item, (list, tuple)) or type(item).__name__ == "dict_values":
+        elif isinstance(item, (list, tuple)):
             yield from _tensors(item)
 
 
@@ -225,7 +229,11 @@ def _wrapped(done, known, on_device: bool):
 def _check_operands(rule: _Rule, args, operands) -> None:
     if rule.copies or rule.name == "aten::_to_copy":
         return
+    if rule.norm:
+        _check_norm(rule, args)
     on_cpu = [item for item in operands if not isinstance(item, EmulatedTensor)]
+    if not on_cpu:
+        return
     if rule.indexing:
         if not isinstance(args[0], EmulatedTensor):
             raise RuntimeError(f"indices should be on the same device as the indexed tensor (cpu), not on {NAME}")
@@ -238,8 +246,6 @@ def _check_operands(rule: _Rule, args, operands) -> None:
             f"Expected all tensors to be on the same device, but found at least two devices, {NAME}:0 and cpu! "
             f"({rule.name})"
         )
-    if rule.norm:
-        _check_norm(rule, args)
 
 
 def _check_norm(rule: _Rule, args) -> None:
@@ -256,9 +262,7 @@ def _check_generators(args, kwargs) -> None:
             raise RuntimeError(f"Expected a '{NAME}' device type for generator but found '{item.device.type}'")
 
 
-def _count(rule: _Rule, args, kwargs, operands, on_device: bool) -> None:
-    if not _STATE.counts:
-        return
+def _count(rule: _Rule, args, operands, on_device: bool) -> None:
     waits = rule.waits or (not on_device and any(isinstance(item, EmulatedTensor) for item in operands))
     copies = 0
     if rule.copies:

@@ -102,10 +102,12 @@ def run_denoiser_grid(preset: str, config: DenoiserGridConfig) -> None:
         references = [reference_of(images.take(own)) for own in rows]
         denoisers = Denoisers(config.hidden, seeds, references).to(device)
         batches = Batches(rows, seeds, config.batch, images.d, device=device)
-        pixels = images.images.flatten(1).to(device)
+        pixels = images.to(device).images.flatten(1)
 
-        def training_images(chosen: Tensor, step: int) -> Tensor:
-            u = dequantization_noise((chosen.numel(), images.d), derive(config.seed, "training", step)).to(device)
+        def training_noise(count: int, step: int) -> Tensor:
+            return dequantization_noise((count, images.d), derive(config.seed, "training", step))
+
+        def training_images(chosen: Tensor, u: Tensor) -> Tensor:
             return scaled(pixels[chosen.flatten()], u, levels).view(*chosen.shape, -1)
 
         x = scaled(pixels, dequantization_noise((n, images.d), derive(config.seed, "evaluation")).to(device), levels)
@@ -114,7 +116,7 @@ def run_denoiser_grid(preset: str, config: DenoiserGridConfig) -> None:
         training = Training(
             model=denoisers,
             optimizer=torch.optim.Adam(denoisers.parameters(), lr=config.lr, fused=True),
-            objective=DenoiserObjective(denoisers, training_images, batches, logsnr_range, config.seed),
+            objective=DenoiserObjective(denoisers, training_images, training_noise, batches, logsnr_range, config.seed),
             steps=config.epochs * batches.steps_per_epoch,
             evaluate=lambda step: measure.rows(denoisers, step // batches.steps_per_epoch, index, images.labels),
             evaluate_after=[

@@ -10,6 +10,7 @@ from common.ensemble import EnsembleMLP
 from common.immse import GaussianReference, LogsnrRange
 from common.schedules import logsnr_to_alpha_sigma
 from common.seeds import generator
+from common.staging import staged
 from vae.objective import Batches
 
 LOGSNR_SCALE = 10.0
@@ -71,7 +72,8 @@ class DenoiserObjective:
 
     Args:
         denoisers: the networks.
-        training: the images at some rows in some step, (k, b) -> (k, b, d).
+        training: the images (k, b, d) at rows (k, b), dequantised by noise (k b, d).
+        noise: that noise of n images in some step, (n, step) -> (n, d), on the CPU.
         batches: which images each network sees, and eps.
         logsnr_range: law of the log-SNR.
         seed: seed of the log-SNRs.
@@ -80,20 +82,22 @@ class DenoiserObjective:
     def __init__(
         self,
         denoisers: Denoisers,
-        training: Callable[[Tensor, int], Tensor],
+        training: Callable[[Tensor, Tensor], Tensor],
+        noise: Callable[[int, int], Tensor],
         batches: Batches,
         logsnr_range: LogsnrRange,
         seed: int,
     ):
-        self.denoisers, self.training, self.batches = denoisers, training, batches
+        self.denoisers, self.training, self.noise, self.batches = denoisers, training, noise, batches
         self.range, self.seed = logsnr_range, seed
 
     def __call__(self, step: int) -> Tensor:
         """The losses (k,)."""
         batch = self.batches(step)
         u = torch.rand(batch.rows.shape, generator=generator(self.seed, "logsnr", step), dtype=torch.float64)
-        logsnr, weight = (part.to(batch.eps) for part in self.range.sample(u))
+        drawn = (part.float() for part in self.range.sample(u))
+        logsnr, weight, shift = staged(batch.eps.device, *drawn, self.noise(batch.rows.numel(), step))
         alpha, sigma = (part[..., None] for part in logsnr_to_alpha_sigma(logsnr))
-        z = alpha * self.training(batch.rows, step) + sigma * batch.eps
+        z = alpha * self.training(batch.rows, shift) + sigma * batch.eps
         error = (batch.eps - self.denoisers(z, logsnr)).square().sum(-1)
         return (batch.weight * 0.5 * weight * error).sum(1)

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.data import ImageSet, augment_flip, load
+from common.data import ImageSet, flip_draws, load, mirrored
 from common.errors import UserError
 from common.seeds import derive, generator
-from common.transforms import LogitTransform, ScaleTransform, dequantization_noise, dequantize
+from common.staging import staged
+from common.transforms import LogitTransform, ScaleTransform, check_levels, dequantization_noise, dequantize
 from vae.config import VAEConfig
 
 KINDS = {"bernoulli-mlp": "binary", "bernoulli-dc": "binary", "mix-logistics-dc": "scaled"}
@@ -77,13 +78,15 @@ class Inputs:
         flat = rows.flatten()
         x = (self.bits(epoch) if self.grey is not None else self.pixels)[flat]
         source = generator(self.seed, "training", step)
+        u = [torch.rand(x.shape, generator=source)] if self.kind == "logit" else []
+        flips = [flip_draws(len(x), source)] if self.flip else []
+        drawn = staged(x.device, *u, *flips)
         if self.kind == "logit":
-            u = torch.rand(x.shape, generator=source).to(x.device)
-            x = LogitTransform(self.levels).forward(dequantize(x, u, self.levels))[0]
+            x = LogitTransform(self.levels).forward(dequantize(x, drawn[0], self.levels))[0]
         elif self.kind == "scaled":
             x = ScaleTransform(self.levels).forward(x)
         if self.flip:
-            x = augment_flip(x, source)
+            x = mirrored(x, drawn[-1])
         return x.float().reshape(*rows.shape, *self.shape)
 
     def bits(self, epoch: int) -> Tensor:
@@ -142,6 +145,7 @@ def _inputs(config: VAEConfig, split: str, device: torch.device) -> Inputs:
         images = images.padded(config.canvas)
     kind = KINDS.get(config.model, "logit")
     _check_fits(config, images)
+    check_levels(images.images, images.levels)
     pixels, labels, index = images.images, images.labels, torch.arange(len(images))
     labels = torch.full((len(images),), -1) if labels is None else labels
     levels, grey = images.levels, None

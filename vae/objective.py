@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from common.data import epoch_permutation
 from common.seeds import generator
+from common.staging import staged
 from vae.images import Inputs
 from vae.models import VAE
 
@@ -55,29 +56,35 @@ class Batches:
         parts = self.steps_per_epoch
         self.ends = [[size * part // parts for part in range(parts + 1)] for size in sizes]
         self._epoch = -1
-        self._order: list[Tensor] = []
-        self._eps: list[Tensor] = []
+        self._order: tuple[Tensor, ...] = ()
+        self._eps: tuple[Tensor, ...] = ()
+        self._weights = staged(device, *(self._weight(part) for part in range(parts)))
 
     def __call__(self, step: int) -> Batch:
         """The batch of optimiser step `step`."""
         epoch, part = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = [
-                found[epoch_permutation(len(found), seed, epoch)].to(self.device)
+            order = [
+                found[epoch_permutation(len(found), seed, epoch)]
                 for found, seed in zip(self.rows, self.seeds, strict=True)
             ]
-            self._eps = [
-                torch.randn(len(found), self.latent, generator=generator(seed, "eps", epoch)).to(self.device)
+            eps = [
+                torch.randn(len(found), self.latent, generator=generator(seed, "eps", epoch))
                 for found, seed in zip(self.rows, self.seeds, strict=True)
             ]
+            drawn = staged(self.device, *order, *eps)
+            self._order, self._eps = drawn[: len(order)], drawn[len(order) :]
         stretches = [slice(ends[part], ends[part + 1]) for ends in self.ends]
         width = max(stretch.stop - stretch.start for stretch in stretches)
         orders = [_padded(order[here], width) for order, here in zip(self._order, stretches, strict=True)]
         noises = [_padded(eps[here], width) for eps, here in zip(self._eps, stretches, strict=True)]
-        sizes = torch.tensor([stretch.stop - stretch.start for stretch in stretches], device=self.device)[:, None]
-        weight = (torch.arange(width, device=self.device) < sizes) / sizes.clamp(min=1)
-        return Batch(torch.stack(orders), torch.stack(noises), weight)
+        return Batch(torch.stack(orders), torch.stack(noises), self._weights[part])
+
+    def _weight(self, part: int) -> Tensor:
+        """1 / b for the b images that each network has in this part of an epoch, 0 for rows that pad it, (k, b)."""
+        sizes = torch.tensor([ends[part + 1] - ends[part] for ends in self.ends])[:, None]
+        return (torch.arange(int(sizes.max())) < sizes) / sizes.clamp(min=1)
 
 
 def _padded(found: Tensor, width: int) -> Tensor:

@@ -60,7 +60,7 @@ class FullCovariance:
         self.decoder = vae.decoder.mlp.member(member)
         self.latent = layers[-1][0].shape[1] // 2
         self.seed = seed
-        self.lower = torch.tril_indices(self.latent, self.latent, -1)
+        self.lower = torch.tril_indices(self.latent, self.latent, -1, device=layers[0][0].device)
         extra = self.lower.shape[1]
         weight, bias = layers[-1]
         # The model's encoder with C diagonal is where it starts.
@@ -98,7 +98,9 @@ class FullCovariance:
         out = _forward(list(zip(self.parameters[::2], self.parameters[1::2], strict=True)), x)
         mu, log_variance, below = out.split([self.latent, self.latent, self.lower.shape[1]], dim=1)
         scale = torch.diag_embed(torch.exp(0.5 * log_variance))
-        return GaussianProposal(mu, scale.index_put((torch.arange(len(x))[:, None], *self.lower), below))
+        return GaussianProposal(
+            mu, scale.index_put((torch.arange(len(x), device=x.device)[:, None], *self.lower), below)
+        )
 
     def _negative_elbo(self, x: Tensor, eps: Tensor) -> Tensor:
         # E_q[log q - log p(z)] by its value at z, which is the lower-variance gradient here as well.

@@ -30,5 +30,14 @@ def augment_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     if images.ndim != 4:
         raise UserError(f"images of shape {tuple(images.shape)} cannot be mirrored: expected (n, c, h, w)")
-    tosses = torch.rand(images.shape[0], generator=generator, device=generator.device) < 0.5
-    return torch.where(tosses.to(images.device)[:, None, None, None], images.flip(-1), images)
+    return mirrored(images, flip_draws(images.shape[0], generator).to(images.device))
+
+
+def flip_draws(n: int, generator: torch.Generator) -> Tensor:
+    """The coin tosses of `augment_flip` for n images, uniforms (n,) on the device of the generator."""
+    return torch.rand(n, generator=generator, device=generator.device)
+
+
+def mirrored(images: Tensor, draws: Tensor) -> Tensor:
+    """The images (n, c, h, w), those whose draw (n,) is below 1/2 mirrored left to right."""
+    return torch.where((draws < 0.5)[:, None, None, None], images.flip(-1), images)

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from common.errors import UserError
 from common.seeds import generator
+from common.transforms import check_levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +60,14 @@ class ImageSet:
         return self.images[0].numel()
 
     def to(self, device: torch.device | str) -> ImageSet:
-        """The same set with images, labels and factors on `device`."""
-        images, labels, factors = (
-            None if part is None else part.to(device) for part in (self.images, self.labels, self.factors)
-        )
-        assert images is not None
-        return dataclasses.replace(self, images=images, labels=labels, factors=factors)
+        """The same set with images, labels and factors on `device`.
+
+        Raises:
+            UserError: a grey level is `levels` or more.
+        """
+        check_levels(self.images, self.levels)
+        labels, factors = (None if part is None else part.to(device) for part in (self.labels, self.factors))
+        return dataclasses.replace(self, images=self.images.to(device), labels=labels, factors=factors)
 
     def take(self, indices: Tensor) -> ImageSet:
         """The images at `indices` (int64 (m,), on the CPU or where the images are), with their labels and factors."""

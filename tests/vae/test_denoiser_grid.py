@@ -66,7 +66,9 @@ def test_the_loss_of_the_gaussian_is_its_entropy(gaussian):
     logsnr_range = LogsnrRange.from_spectrum(reference.spectrum)
     batches = Batches([torch.arange(len(x))], [7], 500, 5)
     data = x.float()
-    objective = DenoiserObjective(denoisers, lambda rows, step: data[rows], batches, logsnr_range, seed=3)
+    objective = DenoiserObjective(
+        denoisers, lambda rows, u: data[rows], lambda n, step: torch.zeros(n, 2), batches, logsnr_range, seed=3
+    )
     with torch.no_grad():
         losses = torch.cat([objective(step) for step in range(240)]).double()
     found = float(losses.mean()) + nll_offset(reference, logsnr_range)
