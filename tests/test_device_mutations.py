@@ -12,13 +12,13 @@ import common.likelihood
 import common.variational
 from common import training
 from common.data import ImageSet, load
+from common.device import pick_device
 from common.empirical import mutual_information_batch
 from common.errors import UserError
 from common.likelihood import ode_log_likelihood
 from common.networks import blocks
 from common.networks.unet import UNet
 from common.networks.unet_sampling import PreparedUNet
-from common.runs import pick_device
 from common.schedules import DDPM, VP
 from common.seeds import generator
 from common.training import Training
