@@ -76,6 +76,12 @@ test-all: setup-dev ## the tests, the slow ones too
 test-processors: setup-dev ## tests of equal bits with the kernels of other processors, half an hour
 	@$(PY) tests/processors.py
 
+test-gpu: setup-dev ## every launcher on a CUDA device beside the CPU, then images a second
+	@if $(PY) -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
+	  TEST_DEVICE=cuda $(PY) -m pytest tests/test_device_results.py && \
+	  $(PY) -m benchmarks.throughput --device cuda --results-dir $(RESULTS); \
+	else echo "test-gpu: torch sees no CUDA device here, so nothing was tested (make test has an emulated one)"; fi
+
 lint: setup-dev
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(VENV)/bin/lint-imports
 

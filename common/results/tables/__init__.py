@@ -5,7 +5,7 @@ from common.results.tables.infodiffusion import InfoOutput, InfoQuality, InfoTra
 from common.results.tables.itdiffusion import DensityGrid, MseCurve, Nll
 from common.results.tables.itdiffusion_images import ImageBaseline
 from common.results.tables.itdiffusion_samples import ShapeSamples
-from common.results.tables.lab import Calibration, ControlVariate, Coverage, Speed
+from common.results.tables.lab import Calibration, ControlVariate, Coverage, Speed, Throughput
 from common.results.tables.mi import MutualInformation
 from common.results.tables.scoregen import ScoreCapacity, ScoreClusters, ScoreDensity, ScoreKl
 from common.results.tables.vae import Bounds, Curves, Duplicates, ImportedLosses, Memorization, Neighbours
@@ -36,6 +36,7 @@ __all__ = [
     "ScoreKl",
     "ShapeSamples",
     "Speed",
+    "Throughput",
     "ToyBound",
     "ToyChoice",
     "ToyPenalty",

@@ -77,3 +77,18 @@ class Speed:
     wanted: float = schema.setting("the least ratio wanted on two CPU cores")
     evaluations_ours: int = schema.context("network evaluations of ours")
     evaluations_reference: int = schema.context("network evaluations of the reference")
+
+
+@schema.table("bench/throughput", 1, "Images a second of one device, in training and in the evaluation of the NLL.")
+class Throughput:
+    """One kind of work in one precision; the median and the range over repetitions."""
+
+    work: str = schema.setting("train: optimiser steps of the image study; nll: network calls of an I-MMSE curve")
+    setting: str = schema.setting("network and batch")
+    device: str = schema.setting("device and its name")
+    precision: str = schema.setting("fp32, tf32 or bf16")
+    compiled: bool = schema.setting("whether the network was compiled")
+    images_per_second: float = schema.context("median over repetitions")
+    images_per_second_low: float = schema.context("least of a repetition")
+    images_per_second_high: float = schema.context("most of a repetition")
+    parameters: int = schema.context("weights of the network")
