@@ -15,7 +15,7 @@ READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/.runs)
 export DATA_DIR PY
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev reproduce experiments test test-all test-processors check lint verify calibrate bench mi-table reference tables clean
+.PHONY: help setup setup-dev reproduce experiments test test-all test-processors test-gpu check lint verify calibrate bench mi-table reference tables clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
