@@ -77,7 +77,7 @@ def score_samples(preset: str, config: InfoConfig) -> None:
     generated = np.load(path, allow_pickle=False)
     against, name = _reference(config, device)
     with run.open():
-        extractor = _extractor(config)
+        extractor = _extractor(config, device)
         pieces = Pieces(run.folder, f"{fingerprint({'generated': torch.from_numpy(generated)})} {extractor.name}")
         keep = functools.partial(_measured, pieces)
         drawn = _features(pieces, "generated", extractor, generated)
@@ -165,10 +165,10 @@ def _reference(config: InfoConfig, device: torch.device) -> tuple[ImageSet | Non
     return load_resized(path, config.dataset, "reference", side, channels), path.resolve().name
 
 
-def _extractor(config: InfoConfig) -> metrics.Extractor:
+def _extractor(config: InfoConfig, device: torch.device) -> metrics.Extractor:
     """Inception weights by path, or the small network of the whole training split, trained once and kept."""
     if config.features != "small":
-        return metrics.load_extractor(Path(config.features))
+        return metrics.load_extractor(Path(config.features), device=device)
     train, _ = images_of(dataclasses.replace(config, m=0), torch.device("cpu"))
     images, name = torch.from_numpy(_pixels(train)), f"small-{config.dataset}"
     called = metrics.network_name(images, train.labels, name)
@@ -176,7 +176,7 @@ def _extractor(config: InfoConfig) -> metrics.Extractor:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         metrics.train_extractor(images, train.labels, name).save(path)
-    return metrics.load_extractor(path)
+    return metrics.load_extractor(path, device=device)
 
 
 def _pixels(images: ImageSet) -> np.ndarray:

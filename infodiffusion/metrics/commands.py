@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from common.device import pick_device
 from common.errors import UserError
 from infodiffusion.metrics.auroc import auroc_matrix, binarise
 from infodiffusion.metrics.classify import latent_classification
@@ -80,7 +81,7 @@ def run_auroc(options: CodeOptions) -> Record:
 
 def run_fid(options: SampleOptions) -> Record:
     """The Frechet distance."""
-    extractor, reference = _extractor(options.features, options.resize), _reference(options.ref, options.real)
+    extractor, reference = _extractor(options), _reference(options.ref, options.real)
     real = read_reference(options.real, extractor, options.data_dir)
     return _records([fid(real, _generated(options, extractor), reference, options.force)])
 
@@ -99,7 +100,7 @@ def run_mmd(options: SampleOptions) -> Record:
 def run_stats(options: StatsOptions) -> Record:
     """Write moments of the features of images, and say what was written."""
     _check_out(options.out, "STATS.npz", options.images)
-    extractor = _extractor(options.features, options.resize)
+    extractor = _extractor(options)
     features = read_features(options.images, "--images", extractor, options.data_dir)
     kept = moments(features, _reference(options.ref, options.images))
     save_moments(kept, Path(options.out))
@@ -156,7 +157,7 @@ def _codes_and_factors(options: CodeOptions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _both(options: SampleOptions) -> tuple[Features, Features]:
-    extractor = _extractor(options.features, options.resize)
+    extractor = _extractor(options)
     real = read_reference(options.real, extractor, options.data_dir)
     if isinstance(real, Moments):
         raise UserError(f"'{options.real}' holds moments, which only fid takes: give the examples themselves")
@@ -167,8 +168,10 @@ def _generated(options: SampleOptions, extractor: Extractor | None) -> Features:
     return read_features(options.generated, "--generated", extractor, options.data_dir)
 
 
-def _extractor(features: str, resize: str) -> Extractor | None:
-    return None if features == NONE else load_extractor(Path(features), resize)
+def _extractor(options: SampleOptions | StatsOptions) -> Extractor | None:
+    if options.features == NONE:
+        return None
+    return load_extractor(Path(options.features), options.resize, pick_device(options.device))
 
 
 def _reference(ref: str, source: str) -> str:

@@ -24,6 +24,10 @@ class Extractor(Protocol):
     name: str
     resize: str
 
+    @property
+    def device(self) -> torch.device:
+        """Where its network lies."""
+
     def __call__(self, images: Tensor) -> Tensor:
         """Features (n, d) of uint8 images (n, c, h, w)."""
 
@@ -85,7 +89,7 @@ def extract(extractor: Extractor, images: Array, batch: int = BATCH) -> Features
             "width), levels 0 .. 255"
         )
     with torch.no_grad():
-        values = torch.cat([extractor(part).float().cpu() for part in images.split(batch)])
+        values = torch.cat([extractor(part.to(extractor.device)).float().cpu() for part in images.split(batch)])
     return Features(values, extractor.name, extractor.resize)
 
 

@@ -27,12 +27,13 @@ LAYERS = (
 )
 
 
-def load_extractor(path: Path, resize: str = "tf-bilinear") -> Extractor:
+def load_extractor(path: Path, resize: str = "tf-bilinear", device: torch.device | str = "cpu") -> Extractor:
     """The extractor in a file: a small network (`train_extractor`), else Inception weights for torch-fidelity.
 
     Args:
         path: a `.safetensors` of a small network, or `weights-inception-2015-12-05-6726825d.pth`.
         resize: of Inception's input: `tf-bilinear`, torch-fidelity's own, or `clean`, that of clean-fid.
+        device: where its network is put.
 
     Raises:
         UserError: no such file, weights that do not fit, torch-fidelity missing, an unknown resize.
@@ -43,7 +44,8 @@ def load_extractor(path: Path, resize: str = "tf-bilinear") -> Extractor:
             f"there is no file '{path}': give Inception weights (weights-inception-2015-12-05-6726825d.pth), a network "
             "made by python -m infodiffusion.metrics features, or --features none"
         )
-    return load_small(path) or Inception(path, resize)
+    small = load_small(path)
+    return small.to(device) if small is not None else Inception(path, resize, device)
 
 
 class Inception:
@@ -57,24 +59,26 @@ class Inception:
     Args:
         path: its weights.
         resize: one of the two.
+        device: where the network is put.
 
     Raises:
         UserError: torch-fidelity is not installed, or the file does not hold these weights.
     """
 
-    def __init__(self, path: Path, resize: str = "tf-bilinear"):
+    def __init__(self, path: Path, resize: str = "tf-bilinear", device: torch.device | str = "cpu"):
         self.resize = choose("resize", resize, RESIZES)
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         self.name = "inception-2015" if digest.startswith(PUBLISHED_SHA256) else f"inception-{digest[:8]}"
-        self.network = _build(content, path)
+        self.device = torch.device(device)
+        self.network = _build(content, path).to(self.device)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features (n, 2048) of uint8 images (n, 1 or 3, h, w); grey images are shown in three equal channels."""
         images = images.expand(-1, 3, -1, -1)
         if self.resize == "tf-bilinear":
             return self.network(images)[0]
-        x = (resize_clean(images) - 128) / 128
+        x = ((resize_clean(images.cpu()) - 128) / 128).to(self.device)
         for layer in LAYERS:
             x = getattr(self.network, layer)(x)
         return x.flatten(1)

@@ -1,8 +1,10 @@
 """Options of the commands of `python -m infodiffusion.metrics`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from common.config import default_device
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class SampleOptions(Common):
     """none: the arrays are features themselves; else a path: Inception weights or a network made by `features`."""
     resize: Literal["tf-bilinear", "clean"] = "tf-bilinear"
     """How images are resized for Inception: torch-fidelity's own, or as clean-fid does."""
+    device: str = field(default_factory=default_device)
+    """Where features are computed: cpu, cuda, mps or auto."""
     ref: str = ""
     """Name of the reference split in the metric's name; empty: the split of a registered data set, else train."""
     force: bool = False
@@ -71,6 +75,8 @@ class StatsOptions(Common):
     """none, or a path: Inception weights or a network made by `features`."""
     resize: Literal["tf-bilinear", "clean"] = "tf-bilinear"
     """How images are resized for Inception."""
+    device: str = field(default_factory=default_device)
+    """Where features are computed: cpu, cuda, mps or auto."""
     ref: str = ""
     """Name of the split, kept in the file; empty: the split of a registered data set, else train."""
 

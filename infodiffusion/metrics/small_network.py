@@ -56,6 +56,11 @@ class SmallNetwork(nn.Module):
         self.register_buffer("centre", torch.zeros(FEATURES))
         self.register_buffer("scale", torch.ones(FEATURES))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return self.centre.device
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (n, 64) of uint8 images (n, c, h, w), standardised over the training images.
 
