@@ -27,7 +27,7 @@ COMMANDS = {
     "diffusion": "diffusion.digits {preset} --m 16 --T 0.5 --seed 0",
     "itdiffusion": "itdiffusion.digits {preset} --seed 0",
     "vae": "vae.full {preset} --lr 1e-3",
-    "infodiffusion": "infodiffusion.run {preset} --dataset digits --model diff --mode "
+    "infodiffusion": "infodiffusion.run {preset} --dataset digits --model diff --epochs 2 --mode "
     "train,save_latent,train_classifier,eval_fid,interpolate",
 }
 """One module of each paper that trains on images, with its flags."""

@@ -10,32 +10,34 @@ from device_runs import CPU, DEVICE, SINGLE, assert_same_results, run
 from itdiffusion import nll
 
 INFO = "infodiffusion.run smoke --dataset digits --T 40 --split-step 20"
+DIGITS = "diffusion.digits smoke --iterations 3 --ode-tolerance 0.1 --sde-steps 3"
+FEW = "--test-images 6 --variational-steps 2 --samples 2 --points 6 --points-while-training 6"
+CHOICE = "diffusion.choose_T smoke --T 0.5 2.0 --T-tolerance 0.5 --penalty-weights 0.03 --test-points 20 --sde-steps 5"
 LAUNCHERS = {
-    "diffusion.digits": ["diffusion.digits smoke"],
-    "diffusion.digits, flips": [
-        "diffusion.digits smoke --m 16 --flip --time-sampler debiased --parametrization velocity"
+    "diffusion.digits": [DIGITS],
+    "diffusion.digits, flips": [f"{DIGITS} --m 16 --flip --time-sampler debiased --parametrization velocity"],
+    "diffusion.penalty_digits": [
+        "diffusion.penalty_digits smoke --penalty-weight 1e-5 --iterations 3 --ode-tolerance 0.1 --sde-steps 3"
     ],
-    "diffusion.penalty_digits": ["diffusion.penalty_digits smoke --penalty-weight 1e-5"],
     "diffusion.toy": ["diffusion.toy smoke --m 24"],
     "diffusion.penalty_toy": ["diffusion.penalty_toy smoke"],
-    "diffusion.choose_T": ["diffusion.choose_T smoke --T 0.5 2.0"],
+    "diffusion.choose_T": [f"{CHOICE} --epochs 12 --evaluate-every 6"],
     "itdiffusion.shapes": ["itdiffusion.shapes smoke"],
-    "itdiffusion.digits": ["itdiffusion.digits smoke --dequantize"],
-    "vae.full": ["vae.full smoke"],
-    "vae.full, redrawn": ["vae.full smoke --mode full --redraw --proposal full-covariance --points sobol"],
-    "vae.cv": ["vae.cv smoke"],
-    "vae.denoiser_grid": ["vae.denoiser_grid smoke"],
+    "itdiffusion.digits": [f"itdiffusion.digits smoke --dequantize {FEW}"],
+    "vae.full": ["vae.full smoke --batch 8"],
+    "vae.full, redrawn": ["vae.full smoke --batch 8 --mode full --redraw --proposal full-covariance --points sobol"],
+    "vae.cv": ["vae.cv smoke --batch 8"],
+    "vae.denoiser_grid": ["vae.denoiser_grid smoke --batch 8"],
     "infodiffusion": [
         f"{INFO} --mode train,save_latent,eval,interpolate,disentangle,latent_quality,plot_latent",
-        f"{INFO} --model diff --mode eval_fid,calc_fid,save_original_img,train_latent_ddim --kld-weight 0",
-        f"{INFO} --model diff --mode eval --sampling latent",
+        f"{INFO} --model diff --mode eval_fid,save_original_img",
         f"{INFO} --model diff --mode eval --sampling two-phase",
         f"{INFO} --model diff --mode eval --steps 0",
     ],
     "infodiffusion, flips": [f"{INFO} --model diff --mode train --flip --kld-weight 0.1 --use-c"],
-    "scoregen.capacity": ["scoregen.capacity smoke"],
+    "scoregen.capacity": ["scoregen.capacity smoke --epochs 100"],
     "scoregen.mixture": ["scoregen.mixture smoke"],
-    "scoregen.samples": ["scoregen.samples smoke"],
+    "scoregen.samples": ["scoregen.samples smoke --n 16"],
     "scoregen.features": ["scoregen.features smoke"],
     "scoregen.digit_clusters": ["scoregen.digit_clusters smoke --pair farthest"],
 }
@@ -89,9 +91,9 @@ def test_only_the_steps_that_move_T_wait(ran):
 
 
 RESUMED = {
-    "diffusion.digits": "diffusion.digits smoke --m 16 --dropout 0.1",
-    "diffusion.choose_T": "diffusion.choose_T smoke --T 0.5 2.0",
-    "itdiffusion.digits": "itdiffusion.digits smoke --dropout 0.1",
+    "diffusion.digits": f"{DIGITS} --m 16 --dropout 0.1",
+    "diffusion.choose_T": f"{CHOICE} --epochs 4 --evaluate-every 4 --T-every 2 --norm-every 2",
+    "itdiffusion.digits": f"itdiffusion.digits smoke --dropout 0.1 --members noise --no-widen {FEW}",
     "vae.full": "vae.full smoke --mode full --batch 16",
     "infodiffusion": f"{INFO} --model diff --mode train --dropout 0.1",
     "scoregen.digit_clusters": "scoregen.digit_clusters smoke --pair farthest",
@@ -111,10 +113,15 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(command, tmp_path, c
 
 
 MODES = {
-    "bf16 training": ["diffusion.digits smoke --m 16 --precision bf16 --dropout 0.1"],
-    "bf16 training of all heads": ["itdiffusion.digits smoke --precision bf16 --members noise gaussian levels"],
+    "bf16 training": [f"{DIGITS} --m 16 --precision bf16 --dropout 0.1"],
+    "bf16 training of all heads": [
+        f"itdiffusion.digits smoke --precision bf16 --members noise gaussian levels --no-widen {FEW}"
+    ],
     "bf16 sampling": [f"{INFO} --model diff --mode train,eval --precision bf16"],
-    "dropout": [f"{INFO} --model diff --mode train,train_latent_ddim --dropout 0.1"],
+    "dropout": [
+        f"{INFO} --model diff --mode train,train_latent_ddim --dropout 0.1",
+        f"{INFO} --model diff --mode eval --dropout 0.1 --sampling latent",
+    ],
 }
 
 
