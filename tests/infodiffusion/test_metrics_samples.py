@@ -137,7 +137,7 @@ def weights(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("weights") / "inception.pth"
     torch.save({}, path)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Blank("inception-v3-compat", ["2048"], feature_extractor_weights_path=path)
     torch.save(network.state_dict(), path)

@@ -34,7 +34,7 @@ def images(n: int = 5) -> torch.Tensor:
 def hugging_face(tmp_path_factory):
     """A DDPM folder with random weights, as `save_pretrained` writes it, and the network itself."""
     folder = tmp_path_factory.mktemp("hub") / "ddpm-small"
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         unet = diffusers.UNet2DModel(
             sample_size=8,
