@@ -73,8 +73,8 @@ def estimate(configs: Sequence[RunConfig], costs: Sequence[Cost], finished: Sequ
     if configs[0].gpu:
         rate = _data_sheet(configs[0])
         lines.append(
-            f"on a {configs[0].gpu} about {_duration(flops / rate / 60)} (estimated from its data sheet: a third of "
-            f"{rate / SHARE / 1e12:.0f} TFLOP/s; small networks wait for kernels to start and take longer)"
+            f"on a {configs[0].gpu} at least {_duration(flops / rate / 60)} (estimated from its data sheet: a third of "
+            f"{rate / SHARE / 1e12:.0f} TFLOP/s; small networks wait for kernels to start and take several times that)"
         )
     return "\n".join(lines) + "\n"
 

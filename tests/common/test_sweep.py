@@ -9,7 +9,7 @@ import pytest
 
 from common import signals
 from common.config import RunConfig, run_id
-from common.errors import InterruptedRunError, UserError
+from common.errors import InterruptedRunError, RunTakenError, UserError
 from common.results import schema
 from common.sweep import Cost, Experiment, distinct, run_sweep
 
@@ -147,3 +147,41 @@ def test_a_signal_between_two_trainings_stops_the_sweep_with_code_75(lab):
     assert error.value.exit_code == 75
     assert len(lab.ran) == 1
     assert [signal.getsignal(number) for number in signals.SIGNALS] == before
+
+
+def test_a_dry_run_tells_disk_and_the_time_on_a_gpu_that_is_not_here(lab, capsys):
+    # 4 runs of 6e10 operations each: 240 GFLOP at a third of 67 TFLOP/s is 11 ms; 10 + 20 + 30 + 40 weights in float32,
+    # with Adam's two moments.
+    assert lab("--dry-run", "--gpu", "h100") == []
+    text = capsys.readouterr().out
+    assert "on a h100 at least 0.0 min (estimated from its data sheet: a third of 67 TFLOP/s" in text
+    assert "disk: checkpoints of 0 MB when all runs have ended" in text
+    with pytest.raises(UserError, match="unknown GPU 'h1000': choose one of"):
+        lab("--dry-run", "--gpu", "h1000")
+
+
+def test_runs_of_other_processes_are_left_to_them_and_said_at_the_end(lab, capsys):
+    def taken(preset, config):
+        if config.m == 2:
+            raise RunTakenError("another process works on it")
+        return lab.run(preset, config)
+
+    lab.ran = []
+    with pytest.raises(UserError, match=r"1 of 4 runs are being done by other processes") as error:
+        run_sweep(dataclasses.replace(lab.experiment, run=taken), [])
+    assert error.value.exit_code == 2
+    assert [m for _, m, _ in lab.ran] == [1, 3, 4]
+    assert "another process works on it" in capsys.readouterr().err
+
+
+def test_torchrun_is_refused_where_each_process_would_do_the_whole_run(lab, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="one run is one process here, not the 2 that torchrun"):
+        lab()
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as stop:  # the first process has said it
+        lab()
+    assert stop.value.code == 2
+    monkeypatch.delenv("RANK")  # WORLD_SIZE alone is left over from something else
+    assert len(lab()) == 4
