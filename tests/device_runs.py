@@ -1,7 +1,11 @@
-"""Launchers run in this process, on the CPU or on the emulated device, with what each training step cost the device."""
+"""Launchers run in this process, on the CPU or on another device, with what each training step cost that device.
+
+The other device is the emulated one, or what the environment's TEST_DEVICE names (`make test-gpu`: cuda).
+"""
 
 import contextlib
 import importlib
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +18,9 @@ import pytest
 
 import common.training
 
-CPU, DEVICE, SINGLE = "cpu", "emulated", "emulated, no float64"
+CPU, DEVICE, SINGLE = "cpu", "device", "device, no float64"
+NAME = os.environ.get("TEST_DEVICE", emulated_device.NAME)
+EMULATED = emulated_device.NAME == NAME
 NOT_COMPARED = ("seconds",)
 
 
@@ -58,7 +64,7 @@ def run(folder: Path, commands: list[str], how: str, expected: int = 0) -> Done:
         for command in commands:
             module, *words = command.split()
             places = ["--runs-dir", f"{folder}/runs", "--results-dir", f"{folder}/results", "--threads", "1"]
-            device = CPU if how == CPU else emulated_device.NAME
+            device = CPU if how == CPU else NAME
             patch.setattr(sys, "argv", [module, *words, "--device", device, *places])
             single = emulated_device.without_float64() if how == SINGLE else contextlib.nullcontext()
             with single:

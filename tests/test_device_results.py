@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from device_runs import CPU, DEVICE, SINGLE, assert_same_results, run
+from device_runs import CPU, DEVICE, EMULATED, NAME, SINGLE, assert_same_results, run
 
 from itdiffusion import nll
 
@@ -44,6 +44,11 @@ LAUNCHERS = {
 """A name and the commands that run in one folder, in turn."""
 
 
+emulated_only = pytest.mark.skipif(
+    not EMULATED, reason="only the emulated device counts copies and does without float64"
+)
+
+
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory):
     """(name, how) -> what the launcher did, run once a session."""
@@ -59,16 +64,19 @@ def ran(tmp_path_factory):
 
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_launcher_gives_the_numbers_of_the_cpu(ran, name):
-    # The device computes by the same kernels, but for convolutions, attention and sums that the CPU has its own for.
-    assert_same_results(ran(name, DEVICE), ran(name, CPU), rtol=1e-4)
+    # The emulated device computes by the CPU's kernels, but for convolutions, attention and sums that have their own
+    # there; a real one rounds everywhere, and a few steps of training carry that on.
+    assert_same_results(ran(name, DEVICE), ran(name, CPU), rtol=1e-4 if EMULATED else 2e-2)
 
 
+@emulated_only
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_launcher_needs_no_float64_on_the_device(ran, name):
     # An ODE that is solved in float32 takes other steps.
     assert_same_results(ran(name, SINGLE), ran(name, CPU), rtol=2e-3)
 
 
+@emulated_only
 @pytest.mark.parametrize(
     "name", [name for name in LAUNCHERS if name not in ("scoregen.features", "diffusion.choose_T")]
 )
@@ -83,6 +91,7 @@ def test_a_training_step_copies_twice_at_most_and_never_waits(ran, name):
     assert sorted(copies)[len(copies) // 2] <= 2
 
 
+@emulated_only
 def test_only_the_steps_that_move_T_wait(ran):
     steps = ran("diffusion.choose_T", DEVICE).steps
     still = [step for step in steps if not step.waits]
@@ -109,7 +118,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(command, tmp_path, c
     resumed = run(tmp_path / "broken", [command], DEVICE)
     assert "resumed at step 1 " in capsys.readouterr().err
     assert 0 < len(resumed.steps) < len(whole.steps)
-    assert_same_results(resumed, whole, rtol=1e-12)
+    assert_same_results(resumed, whole, rtol=1e-12 if EMULATED else 1e-3)
 
 
 MODES = {
@@ -148,6 +157,6 @@ def test_nll_of_a_denoiser_on_the_device(ran, which, monkeypatch, capsys):
         nll.main()
         return json.loads(capsys.readouterr().out)
 
-    ours, theirs = report("emulated"), report("cpu")
+    ours, theirs = report(NAME), report("cpu")
     for kind in ("nll_nats", "nll_bpd", "reference_nats"):
         assert ours[kind] == pytest.approx(theirs[kind], rel=1e-4, abs=1e-4)
