@@ -149,6 +149,9 @@ def _git_state() -> dict[str, Any]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
+    top = ask("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root:  # a copy that was unpacked inside another repository
+        return {"git_commit": None, "git_clean": None}
     status = ask("status", "--porcelain", "--untracked-files=no")
     return {"git_commit": ask("rev-parse", "HEAD"), "git_clean": None if status is None else status == ""}
 

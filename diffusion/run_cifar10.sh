@@ -2,6 +2,6 @@
 # The image study on CIFAR-10: few-shot and full over T.  sh diffusion/run_cifar10.sh [smoke|quick|paper] [--flags]
 # JOBS processes share the sweep (default: one per core; one where there is a GPU).
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 run_shared diffusion.cifar10 "$@"

@@ -3,6 +3,6 @@
 #   sh diffusion/run_penalty_digits.sh [smoke|quick|paper] [--flags]
 # JOBS processes share the sweep (default: one per core; one where there is a GPU).
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 run_shared diffusion.penalty_digits "$@"

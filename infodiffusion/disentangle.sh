@@ -2,6 +2,6 @@
 # Traversals: each coordinate of one image's code moved from -1.5 to 1.5, x_T kept.
 #   sh infodiffusion/disentangle.sh [smoke|quick|paper] [--flags]     (--img-id)
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 run_shared infodiffusion.run "$@" --mode disentangle

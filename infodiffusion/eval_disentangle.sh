@@ -2,6 +2,6 @@
 # DCI, MIG and TAD of the codes.
 #   sh infodiffusion/eval_disentangle.sh [smoke|quick|paper] [--flags]     (--dci-variant forest|boosted)
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 run_shared infodiffusion.run "$@" --mode save_latent,eval_disentangle

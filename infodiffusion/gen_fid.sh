@@ -3,5 +3,5 @@
 #   sh infodiffusion/gen_fid.sh --images DIR --out STATS.npz --features WEIGHTS
 # DIR may be the images/ folder that --mode save_original_img writes, a .npy file or a registered set.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 exec "${PY:-.venv/bin/python}" -m infodiffusion.metrics stats "$@"

@@ -2,6 +2,6 @@
 # Ten images between two test images, in x_T and in the code.
 #   sh infodiffusion/interpolate.sh [smoke|quick|paper] [--flags]     (--img-id)
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 run_shared infodiffusion.run "$@" --mode interpolate

@@ -3,7 +3,7 @@
 #   sh infodiffusion/run_sprites.sh [smoke|quick] [--flags]
 # JOBS processes share the runs (default: one per core; one where there is a GPU).
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . infodiffusion/modes.sh
 pictures=eval,interpolate,disentangle,latent_quality,plot_latent
 run_modes sprites "train save_latent,eval_disentangle,train_classifier $pictures" "$@"

@@ -2,6 +2,6 @@
 # Train the models of a preset, or the one that the flags describe.
 #   sh infodiffusion/run_train.sh [smoke|quick|paper] [--flags]     (--model diff|vae|vanilla, --dataset, --a-dim, --mmd-weight, ...)
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 run_shared infodiffusion.run "$@" --mode train

@@ -2,6 +2,6 @@
 # Keep the codes of training and test images, with their factors and labels, as .npy files.
 #   sh infodiffusion/save_latent.sh [smoke|quick|paper] [--flags]     (--model diff|vae)
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 run_shared infodiffusion.run "$@" --mode save_latent

@@ -2,6 +2,6 @@
 # Latent classification: logistic regressions from the code, 5 folds.
 #   sh infodiffusion/train_classifier.sh [smoke|quick|paper] [--flags]     (--model diff|vae)
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 run_shared infodiffusion.run "$@" --mode save_latent,train_classifier

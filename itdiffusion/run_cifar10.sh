@@ -3,5 +3,5 @@
 # `paper` wants the pre-trained networks in DATA_DIR/pretrained (see itdiffusion/cifar10.py); --members noise does without.
 # On several GPUs of one machine: torchrun --nproc-per-node 4 -m itdiffusion.cifar10 paper
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 exec "${PY:-.venv/bin/python}" -m itdiffusion.cifar10 "$@"

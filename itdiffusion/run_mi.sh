@@ -3,7 +3,7 @@
 # paper is `make mi-table`: every law at n = 10,000, the digits, and the coverage study (four laws, twenty seeds).
 # JOBS processes share the sweep (default: one per core); it computes on the CPU, where there is a GPU too.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 ON_CPU=1
 run_shared itdiffusion.mi_table "$@"

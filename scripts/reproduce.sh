@@ -1,7 +1,7 @@
 #!/bin/sh
 # Run the launchers of every paper (or of $PAPER) at $PRESET; figures follow each, the report comes last.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 
 PRESET=${PRESET:-quick}
 MAKE=${MAKE:-make}

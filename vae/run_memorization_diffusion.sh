@@ -3,5 +3,5 @@
 #   sh vae/run_memorization_diffusion.sh [smoke|quick|paper] [--flags]
 # One process: the networks of the grid train as one batch.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 exec "${PY:-.venv/bin/python}" -m vae.denoiser_grid "$@"

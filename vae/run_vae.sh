@@ -3,6 +3,6 @@
 # `paper` is the published sweep: binarised MNIST, CIFAR-10, CelebA; `paper --dataset fashion-mnist` takes MNIST's part of it.
 # JOBS processes share the sweep (default: one per core; one where there is a GPU).
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
 run_shared vae.full "$@"

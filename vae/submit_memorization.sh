@@ -14,7 +14,7 @@ TIME_LIMIT=${TIME_LIMIT-04:00:00}
 # More options of sbatch, say SBATCH_FLAGS=--test-only to try the submission without making it.
 SBATCH_FLAGS=${SBATCH_FLAGS-}
 
-cd "$(dirname "$0")/.."
+CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/slurm.sh
 case " $* " in
     *" --together"*) submit_array vae.cv "$@" ;;

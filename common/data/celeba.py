@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from common.data.imageset import ImageSet
+from common.data.pictures import read_picture
 from common.data.places import folders_below, missing
 from common.errors import UserError
 
@@ -15,8 +16,10 @@ FOLDER = "img_align_celeba"
 PARTITION = "list_eval_partition.txt"
 ATTRIBUTES = "list_attr_celeba.txt"
 PARTS = {"train": "0", "valid": "1", "test": "2"}
+ALIGNED = (178, 218)
+"""Width and height of the aligned images."""
 CROP = (15, 40, 163, 188)
-"""Left, top, right, bottom of the 148 x 148 pixels that are kept of 178 x 218."""
+"""Left, top, right, bottom of the 148 x 148 pixels that are kept of them."""
 WAYS = (
     f"unpack img_align_celeba.zip and put {PARTITION} beside its folder, as torchvision.datasets.CelebA does "
     "(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html); it is not downloaded here"
@@ -94,16 +97,12 @@ def attributes(split: str, data_dir: Path) -> tuple[tuple[str, ...], torch.Tenso
 
 def _crop(path: Path, size: int) -> np.ndarray:
     """One face, uint8 (3, size, size)."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            face = image.convert("RGB").crop(CROP).resize((size, size), Image.Resampling.BILINEAR)
-            return np.ascontiguousarray(np.asarray(face).transpose(2, 0, 1))  # here: the whole set is large
-    except FileNotFoundError as error:
-        raise UserError(f"'{path}' is missing, though the partition names it: unpack the whole archive") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"'{path}' is not a whole image ({error}): unpack the archive again") from error
+    if not path.is_file():
+        raise UserError(f"'{path}' is missing, though the partition names it: unpack the whole archive")
+    face = read_picture(path, ALIGNED).convert("RGB").crop(CROP).resize((size, size), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(face).transpose(2, 0, 1))  # here: the whole set is large
 
 
 def _read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:

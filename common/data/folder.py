@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from common.data.imageset import ImageSet
+from common.data.pictures import pictures_in, read_picture
 from common.errors import UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def load_folder(folder: str | Path, split: str) -> ImageSet:
@@ -25,11 +24,7 @@ def load_folder(folder: str | Path, split: str) -> ImageSet:
         UserError: no such folder, no images in it, files that are no images, or images of different shapes.
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"'{folder}' is not a folder: give the folder that holds the .png or .jpg files")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise UserError(f"'{folder}' has no {', '.join(SUFFIXES)} files: give the folder that holds the images")
+    paths = pictures_in(folder, below=False)
     images = np.stack(_alike(paths, [_read(path) for path in paths]))
     names = [path.stem.split("_")[0] for path in paths]
     numbers = {name: number for number, name in enumerate(sorted(set(names)))}
@@ -39,15 +34,8 @@ def load_folder(folder: str | Path, split: str) -> ImageSet:
 
 def _read(path: Path) -> np.ndarray:
     """One image as uint8 (c, h, w)."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            grey = image.mode in ("1", "L")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(f"'{path}' is not a whole image ({error}): remove it or copy it again") from error
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
+    pixels = np.asarray(read_picture(path))
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
 def _alike(paths: list[Path], images: list[np.ndarray]) -> list[np.ndarray]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.data.folder import SUFFIXES
 from common.data.imageset import ImageSet
+from common.data.pictures import pictures_in, read_picture
 from common.errors import UserError
 
 
@@ -29,9 +29,7 @@ def load_resized(folder: str | Path, name: str, split: str, side: int, channels:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"'{folder}' is not a folder: put the images of '{name}' there, .png or .jpg files")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise UserError(f"'{folder}' has no {', '.join(SUFFIXES)} files: give the folder that holds the images")
+    paths = pictures_in(folder, below=True)
     images = np.stack([_read(path, side, channels) for path in paths])
     parents = [str(path.parent) for path in paths]
     numbers = {parent: number for number, parent in enumerate(sorted(set(parents)))}
@@ -41,12 +39,8 @@ def load_resized(folder: str | Path, name: str, split: str, side: int, channels:
 
 def _read(path: Path, side: int, channels: int) -> np.ndarray:
     """One image as uint8 (channels, side, side)."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            converted = image.convert("L" if channels == 1 else "RGB").resize((side, side), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(f"'{path}' is not a whole image ({error}): remove it or copy it again") from error
-    pixels = np.asarray(converted)
+    picture = read_picture(path).convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)

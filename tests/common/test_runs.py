@@ -70,6 +70,21 @@ def test_without_git_the_commit_is_unknown_and_nothing_breaks(tmp_path, monkeypa
     assert (record["git_commit"], record["git_clean"]) == (None, None)
 
 
+def test_the_commit_of_another_repository_around_this_one_is_not_taken(tmp_path, monkeypatch):
+    inside = tmp_path / "unpacked" / "common"
+    inside.mkdir(parents=True)
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=x", "-c", "user.email=x", "commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    monkeypatch.setattr("common.runs.__file__", str(inside / "runs.py"))
+    record = make_run(tmp_path).provenance()
+    assert (record["git_commit"], record["git_clean"]) == (None, None)
+    monkeypatch.setattr("common.runs.__file__", str(tmp_path / "common" / "runs.py"))
+    assert make_run(tmp_path).provenance()["git_commit"] is not None
+
+
 def test_a_second_process_on_the_same_run_is_told_to_wait(tmp_path):
     hold = (
         "import fcntl, sys; lock = open(sys.argv[1], 'a'); fcntl.flock(lock, fcntl.LOCK_EX);"
