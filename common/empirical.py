@@ -13,6 +13,7 @@ from common.estimate import Estimate
 from common.precision import has_float64, to_double
 from common.schedules import expand
 from common.seeds import derive, generator
+from common.staging import staged
 
 ROWS = 1024  # rows (noisy points) that are compared with all points at a time
 ELEMENTS = 1 << 23  # entries of a logit matrix held at once
@@ -28,6 +29,7 @@ def mutual_information(
     antithetic: bool = False,
     seed_or_generator: int | torch.Generator = 0,
     block: int = 2048,
+    device: torch.device | str = "cpu",
 ) -> Estimate:
     """Estimate I(X; alpha X + sigma eps) of the empirical measure of n points, in nats, in [0, log n].
 
@@ -42,7 +44,7 @@ def mutual_information(
     told apart and the standard error is sd / sqrt(points), too large rather than too small.
 
     Args:
-        x: (n, ...) points, any real dtype, on any device (the work is done on the CPU).
+        x: (n, ...) points, any real dtype, on any device.
         alpha: signal amplitude.
         sigma: noise standard deviation, > 0.
         outer: number of points i, drawn without replacement; all n if None.
@@ -50,6 +52,7 @@ def mutual_information(
         antithetic: draw eps in pairs (eps, -eps); draws must be even.
         seed_or_generator: seed of the noise and the subsample, or a generator from which one is drawn.
         block: points j per matrix product.
+        device: where the products are taken; the CPU where it has no float64.
 
     Raises:
         UserError: a setting out of range.
@@ -58,7 +61,7 @@ def mutual_information(
     seed = seed_or_generator
     if isinstance(seed, torch.Generator):
         seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
-    points = x.detach().cpu().flatten(1)
+    points = x.detach().to(device if has_float64(device) else "cpu").flatten(1)
     n, d = points.shape
     index = torch.arange(n)
     if outer is not None and outer < n:
@@ -69,7 +72,7 @@ def mutual_information(
         _information(points, centre, tile, _noise(tile, d, draws, antithetic, seed), alpha, sigma, block)
         for tile in index.split(per_tile)
     ]
-    values = torch.cat(tiles)
+    values = torch.cat(tiles).cpu()
     mean, se = _mean_and_se_of_points(values, n, antithetic)
     return Estimate(
         value=float(mean), se_data=float(se), estimand="mutual information of the empirical measure", n=n, d=d
@@ -179,7 +182,7 @@ def _check(x: Tensor, sigma: float, outer: int | None, draws: int, antithetic: b
 
 def _mean(points: Tensor, block: int) -> Tensor:
     """Mean over the first dimension in float64, converting one block at a time."""
-    total = torch.zeros(points.shape[1], dtype=torch.float64)
+    total = torch.zeros(points.shape[1], dtype=torch.float64, device=points.device)
     for part in points.split(block):
         total += part.double().sum(0)
     return total / len(points)
@@ -201,15 +204,16 @@ def _information(
     """Return -log 1/n sum_j exp(...) for each point in index and each draw of eps, (len(index), draws)."""
     n, d = points.shape
     draws = eps.shape[1]
+    index, eps = staged(points.device, index, eps)
     precision = (alpha / sigma) ** 2
     own_points = (points[index].double() - centre)[:, None]
     weights = (precision * own_points + (alpha / sigma) * eps).flatten(0, 1)
     own = (weights.view(-1, draws, d) * own_points).sum(-1).flatten()
     own -= (precision / 2 * (own_points**2).sum(-1)).expand(-1, draws).flatten()
     row_index = index.repeat_interleave(draws)
-    top = torch.full((len(weights),), -math.inf, dtype=torch.float64)
-    total = torch.zeros(len(weights), dtype=torch.float64)
-    logits = torch.empty(len(weights), min(block, n), dtype=torch.float64)
+    top = torch.full_like(own, -math.inf)
+    total = torch.zeros_like(own)
+    logits = own.new_empty(len(weights), min(block, n))
     for start in range(0, n, block):
         inner = points[start : start + block].double() - centre
         part = logits[:, : len(inner)]

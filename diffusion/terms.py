@@ -7,7 +7,7 @@ the name of a built-in set.
 import dataclasses
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from common.arrays import read_array
-from common.config import parse_options
+from common.config import default_device, parse_options
 from common.data import NAMES, load
+from common.device import pick_device
 from common.empirical import mutual_information
 from common.errors import UserError, run_main
 from common.schedules import VP
@@ -48,6 +49,8 @@ class TermsConfig:
     """Folder of data sets that are not built in."""
     seed: int = 0
     """Seed of the noise, the outer subsample and the draws from a law."""
+    device: str = field(default_factory=default_device)
+    """Where the products of T1 are taken: cpu, cuda or auto (mps has no float64: there it is the CPU)."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 
@@ -57,7 +60,9 @@ def main() -> None:
     run_main(lambda: _report(parse_options(TermsConfig, "python -m diffusion.terms")))
 
 
-def data_terms(x: Tensor, T: float, schedule: VP, *, outer: int, draws: int, seed: int) -> dict[str, Any]:
+def data_terms(
+    x: Tensor, T: float, schedule: VP, *, outer: int, draws: int, seed: int, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
     """T1, T2 and what they are made of for the examples x (m, ...), in nats.
 
     term1 = -I(X; X_T) of the empirical measure; term2 = mean sqrt(KL(E_T(x_i) || N(0, I))); kl_prior =
@@ -70,11 +75,13 @@ def data_terms(x: Tensor, T: float, schedule: VP, *, outer: int, draws: int, see
         outer: examples in the outer mean of I; 0: all.
         draws: noise draws per example.
         seed: of noise and subsample.
+        device: where the products of I are taken.
     """
     level = schedule.at(torch.tensor(T, dtype=torch.float64))
     information = mutual_information(
-        x, float(level.alpha), float(level.sigma), outer=outer or None, draws=draws, seed_or_generator=seed
-    )
+        x, float(level.alpha), float(level.sigma), outer=outer or None, draws=draws, seed_or_generator=seed,
+        device=device,
+    )  # fmt: skip
     per_example = torch.cat([kl_to_prior(part.flatten(1), level.alpha) for part in x.split(4096)])
     return {
         "term1_nats": {"value": -information.value, "se": information.se},
@@ -90,10 +97,12 @@ def data_terms(x: Tensor, T: float, schedule: VP, *, outer: int, draws: int, see
 def _report(config: TermsConfig) -> None:
     if config.T <= 0 or config.outer < 0 or config.draws < 2 or config.n < 2:
         raise UserError("--T must be positive, --outer 0 or more, --draws and --n at least 2")
+    device = pick_device(config.device)
     x = _examples(config)
     terms = data_terms(
-        x, config.T, VP(config.beta_min, config.beta_max), outer=config.outer, draws=config.draws, seed=config.seed
-    )
+        x, config.T, VP(config.beta_min, config.beta_max), outer=config.outer, draws=config.draws, seed=config.seed,
+        device=device,
+    )  # fmt: skip
     if config.json:
         sys.stdout.write(json.dumps({**terms, "settings": _plain(config)}) + "\n")
         return

@@ -5,14 +5,15 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from common.arrays import read_array
-from common.config import parse_options
+from common.config import default_device, parse_options
+from common.device import pick_device
 from common.errors import UserError, run_main
 from common.mi import Information, Settings, mutual_information
 
@@ -38,6 +39,8 @@ class MiOptions:
     """difference of the two errors, or squared distance of the two denoisers (less its floor with y permuted)."""
     threads: int = 0
     """CPU threads; 0: as many as torch takes by itself."""
+    device: str = field(default_factory=default_device)
+    """Where networks are trained and evaluated: cpu, cuda, mps or auto."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 
@@ -89,7 +92,7 @@ def _report(options: MiOptions) -> None:
         if not getattr(options, name):
             raise UserError(f"--{name} is missing: give a .npy file, examples first")
     x, y = (read_array(Path(path)).numpy() for path in (options.x, options.y))
-    found = mutual_information(x, y, settings)
+    found = mutual_information(x, y, settings, pick_device(options.device))
     record = as_record(found)
     if options.json:
         sys.stdout.write(json.dumps({**record, "settings": asdict(options)}) + "\n")

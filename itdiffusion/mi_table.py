@@ -6,6 +6,7 @@
 import numpy as np
 
 from common.data import load
+from common.device import pick_device
 from common.errors import run_main
 from common.mi import mutual_information
 from common.results import write
@@ -27,7 +28,7 @@ def run_mi(preset: str, config: MiConfig) -> None:
     run = Run("itdiffusion", "mi", preset, config)
     with run.open():
         dataset, x, y, truth = pairs(config)
-        found = mutual_information(x, y, config.settings())
+        found = mutual_information(x, y, config.settings(), pick_device(config.device))
         estimate, parts = found.estimate, found.parts_nats
         row = MutualInformation(
             dataset=dataset, case=config.case, n=len(x), d_x=x[0].size, d_y=y[0].size, seed=config.seed,

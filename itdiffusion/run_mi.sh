@@ -1,9 +1,8 @@
 #!/bin/sh
 # The table of mutual information.  sh itdiffusion/run_mi.sh [smoke|quick|paper] [--flags]
 # paper is `make mi-table`: every law at n = 10,000, the digits, and the coverage study (four laws, twenty seeds).
-# JOBS processes share the sweep (default: one per core); it computes on the CPU, where there is a GPU too.
+# JOBS processes share the sweep (default: one where there is a GPU, else one per core).
 set -eu
 CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
 . scripts/shards.sh
-ON_CPU=1
 run_shared itdiffusion.mi_table "$@"

@@ -1,14 +1,16 @@
 """The theorem's model against the sample size: random features on their exact gradient flow, at m = n and at fixed m.
 
-`python -m scoregen.features [smoke|quick|paper] [--flags]`; `sh scoregen/run_features.sh` does the same.
+`python -m scoregen.features [smoke|quick|paper] [--flags]`; `sh scoregen/run_features.sh` does the same. Whatever
+--device says, it computes on the CPU: the flow is in closed form, in float64.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from common.config import NOT_IN_ID, default_device
 from common.errors import UserError, run_main
 from common.pieces import Keep, Pieces, unkept
 from common.results import write
@@ -41,6 +43,8 @@ class FeaturesConfig(ScoreConfig):
     """Modes at -mu and mu."""
     tau_octaves: tuple[int, int] = (-2, 24)
     """Training times 2^low .. 2^high, two an octave."""
+    device: str = field(default_factory=default_device, metadata=NOT_IN_ID)
+    """Accepted as by every study, but all is computed on the CPU: the gradient flow in closed form, in float64."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""

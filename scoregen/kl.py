@@ -1,7 +1,8 @@
 """Exact KL(p0 || p_theta) of your own 1-D score: probability-flow ODE on a grid and quadrature, no sampling.
 
 `python -m scoregen.kl --score module:function --modes M.npy [--weights W.npy] [--json]`; the function takes x (n, 1)
-and t (n,), torch float64, and returns the score s(x, t) of the VP SDE, in the shape of x.
+and t (n,), torch tensors on --device, float64 (float32 where the device has no float64), and returns the score s(x, t)
+of the VP SDE, in the shape of x.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import torch
 from torch import Tensor
 
 from common.arrays import load_function, read_array, tensor_of
-from common.config import parse_options
+from common.config import default_device, parse_options
+from common.device import pick_device
 from common.errors import RunFailedError, UserError, run_main
 from common.likelihood import exact_divergence
 from common.mixture import GaussianMixture
+from common.precision import has_float64, on_cpu
 from common.schedules import VP
 from scoregen.density import flow_steps, grid_density, mode_grid
 
@@ -30,7 +33,7 @@ class KlConfig:
     """Options of `python -m scoregen.kl`."""
 
     score: str = ""
-    """module:function of the score s(x, t): x (n, 1) and t (n,) float64 in, (n, 1) out."""
+    """module:function of the score s(x, t): x (n, 1) and t (n,) on --device in, (n, 1) out."""
     modes: str = ""
     """A .npy file with the means of p0, a mixture of Gaussians."""
     weights: str = ""
@@ -45,6 +48,8 @@ class KlConfig:
     """beta(1) of the VP SDE."""
     steps: int = 0
     """Steps of the ODE; 0: by the distance of the modes. Twice as many show the error."""
+    device: str = field(default_factory=default_device)
+    """Where the score is called: cpu, cuda, mps (in float32) or auto; the flow itself is solved on the CPU."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 
@@ -55,16 +60,24 @@ def main() -> None:
 
 
 def kl_to_mixture(
-    score: Callable[[Tensor, Tensor], Tensor], law: GaussianMixture, schedule: VP, *, T: float = 1.0, steps: int = 0
+    score: Callable[[Tensor, Tensor], Tensor],
+    law: GaussianMixture,
+    schedule: VP,
+    *,
+    T: float = 1.0,
+    steps: int = 0,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """KL(p0 || p_theta) in nats of a 1-D mixture p0 and the model with the score s(x, t), with its checks.
 
     Args:
-        score: s(x, t), x (n, 1) and t (n,) float64; its derivative in x is taken by autograd, exactly.
+        score: s(x, t), x (n, 1) and t (n,) float64, float32 on a device that has no float64; its derivative in x is
+            taken by autograd, exactly.
         law: p0, 1-D, with densities.
         schedule: the VP SDE.
         T: diffusion time.
         steps: steps of the ODE; 0: by the distance of the modes.
+        device: where the score is called; the state of the flow is on the CPU, in float64.
 
     Returns:
         kl_nats with its quadrature and solver error (the change under half the steps and half the points),
@@ -80,13 +93,15 @@ def kl_to_mixture(
     x = middle + mode_grid(reach, std)
     log_p0 = law.log_prob(x[:, None])
     both = exact_divergence(score)
+    dtype = torch.float64 if has_float64(device) else torch.float32
 
     def of_grid(state: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        s, slope = both(state.reshape(-1, 1), torch.full((state.numel(),), t, dtype=torch.float64))
-        return s.reshape(state.shape), slope.reshape(state.shape)
+        points = state.reshape(-1, 1).to(device)
+        s, slope = both(points, torch.full((state.numel(),), t, dtype=dtype, device=device))
+        return on_cpu(s).reshape(state.shape), on_cpu(slope).reshape(state.shape)
 
     fine, coarse = (
-        grid_density(of_grid, schedule, x, 1, T=T, steps=count, dtype=torch.float64) for count in (steps, steps // 2)
+        grid_density(of_grid, schedule, x, 1, T=T, steps=count, dtype=dtype) for count in (steps, steps // 2)
     )
     kl, normalisation = float(fine.kl(log_p0)[0]), float(fine.normalisation()[0])
     if not (math.isfinite(kl) and math.isfinite(normalisation)):
@@ -117,6 +132,7 @@ def _report(config: KlConfig) -> None:
         VP(config.beta_min, config.beta_max),
         T=config.T,
         steps=config.steps,
+        device=pick_device(config.device),
     )
     if config.json:
         sys.stdout.write(json.dumps({**found, "settings": dataclasses.asdict(config)}) + "\n")
@@ -137,7 +153,7 @@ def _law(config: KlConfig) -> GaussianMixture:
 
 
 def _checked(score: Callable[[Tensor, Tensor], Tensor], name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    called, expected = f"--score {name}", "a tensor of x's shape for x (n, 1) and t (n,), float64"
+    called, expected = f"--score {name}", "a tensor of x's shape for x (n, 1) and t (n,)"
 
     def call(x: Tensor, t: Tensor) -> Tensor:
         s = tensor_of(score, (x, t), called, expected)
@@ -145,7 +161,7 @@ def _checked(score: Callable[[Tensor, Tensor], Tensor], name: str) -> Callable[[
             raise UserError(f"{called} returned {tuple(s.shape)} for x {tuple(x.shape)}: expected {expected}")
         if not s.requires_grad:
             raise UserError(f"--score {name} has no gradient in x: compute it with torch, without no_grad or detach")
-        return s.double()
+        return s.to(x)
 
     return call
 

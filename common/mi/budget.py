@@ -29,11 +29,12 @@ def steps_within(settings: Settings, halves: Halves) -> int:
         head = train_head(halves, steps=steps // 2, batch=batch, lr=lr, seed=0)
         with torch.no_grad():
             data, held = (Conditioned(pairs, *head(pairs.y)) for pairs in (halves.train, halves.validation))
-        levels = Levels(-6.0, 10.0)
+        levels = Levels(-6.0, 10.0, data.mean.device)
         model = train_denoiser(data, held, levels, steps=steps, batch=batch, width=settings.width, lr=lr, seed=0)
         each = (time.perf_counter() - start) / steps
     some, points, start = data[:1024], 4, time.perf_counter()
-    integrate(model, some, levels, Trust(*torch.ones(2, len(halves.rho), BINS)), points, 0)
+    trust = torch.ones(2, len(halves.rho), BINS, device=some.mean.device)
+    integrate(model, some, levels, Trust(*trust), points, 0).squared.cpu()  # a GPU is waited for
     pair = (time.perf_counter() - start) / (points * some.mean.shape[1])
     # Test pairs at all points, validation pairs at twice as many, seen pairs at a third.
     evaluation = pair * settings.points * (len(halves.test) + 2 * len(halves.validation) + len(halves.train) / 3)

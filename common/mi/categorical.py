@@ -42,10 +42,15 @@ class LabelledHalves:
     test: Pairs
     log_prior: Tensor
 
+    def to(self, device: torch.device | str) -> "LabelledHalves":
+        """The halves on a device."""
+        train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
+        return LabelledHalves(train, validation, test, self.log_prior.to(device))
+
 
 def pointwise_information(
     labels: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarray], *, steps: int, batch: int, lr: float,
-    seed: int,
+    seed: int, device: torch.device | str = "cpu",
 ) -> tuple[Tensor, float]:  # fmt: skip
     """log q(x_i | y_i) - log pi(x_i) of each pair of either half, both from the other half: (2, n // 2) nats.
 
@@ -59,12 +64,13 @@ def pointwise_information(
         batch: pairs of each step.
         lr: largest learning rate of AdamW.
         seed: of weights and batches.
+        device: where the networks are trained; what is returned is on the CPU.
     """
-    halves = _halves(labels, y, parts)
+    halves = _halves(labels, y, parts).to(device)
     k, classes = halves.log_prior.shape
     net = EnsembleMLP(
         (halves.train.y.shape[-1] + 1, WIDTH, WIDTH, classes), [seed * 1000 + 500 + member for member in range(k)]
-    )
+    ).to(device)
     zero_last_layer(net)
     log_prior = halves.log_prior[:, None]
 
@@ -79,13 +85,13 @@ def pointwise_information(
             with trainer.average.swapped_in():
                 best.offer(log_q(halves.validation).mean(1))
         if step < steps:
-            trainer.step(-log_q(halves.train.draw(batch, source)[0]).mean(1).sum())
+            trainer.step(-log_q(halves.train.draw(batch, source)).mean(1).sum())
     best.restore()
     with torch.no_grad():
         seen, unseen = log_q(halves.train), log_q(halves.test)
     mixed = unseen.unflatten(0, (2, -1)).logsumexp(1) - math.log(NETWORKS)
     prior = log_prior.expand(-1, halves.test.x.shape[1], -1).gather(-1, halves.test.x.long())[..., 0]
-    return mixed - prior.unflatten(0, (2, -1))[:, 0], float(seen.mean() - unseen.mean())
+    return (mixed - prior.unflatten(0, (2, -1))[:, 0]).cpu(), float(seen.mean() - unseen.mean())
 
 
 def _halves(labels: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarray]) -> LabelledHalves:

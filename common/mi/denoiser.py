@@ -7,10 +7,11 @@ from torch import Tensor
 
 from common.ensemble import EnsembleMLP
 from common.mi.fitting import Best, Trainer, log_size, zero_last_layer
-from common.mi.levels import Levels
+from common.mi.levels import Levels, strata
 from common.mi.pairs import Pairs, rows_of
 from common.schedules import expand, logsnr_to_alpha_sigma
 from common.seeds import generator
+from common.staging import staged
 
 INPUT_SCALE = 3.0
 """Inputs are multiplied by this: networks that start rougher find sharp edges sooner."""
@@ -49,11 +50,13 @@ class Denoiser:
         dy: dimensions of y.
         width: of the three hidden layers.
         seeds: of the initial weights, one a member.
+        device: where the network is put.
     """
 
-    def __init__(self, dx: int, dy: int, width: int, seeds: list[int]):
+    def __init__(self, dx: int, dy: int, width: int, seeds: list[int], device: torch.device | str = "cpu"):
         self.dx = dx
-        self.net = EnsembleMLP((3 * dx + dy + 13, width, width, width, 2 * dx), seeds)
+        self.net = EnsembleMLP((3 * dx + dy + 13, width, width, width, 2 * dx), seeds).to(device)
+        self.frequencies = torch.tensor([0.125, 0.25, 0.5, 1.0]).to(device)
         zero_last_layer(self.net)
 
     def __call__(self, z: Tensor, data: Conditioned, a: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +74,7 @@ class Denoiser:
         w = (z - alpha * (given * data.mean)) / total.sqrt()
         y = data.pairs.y
         local = torch.tanh((expand(a, z) + variance.log()) / 4)
-        turns = expand(a, z) * torch.tensor([0.125, 0.25, 0.5, 1.0])
+        turns = expand(a, z) * self.frequencies
         parts = [z, w, given * y, local, turns.sin(), turns.cos(), log_size(z), log_size(w), given * log_size(y), given]
         b, g = self.net(INPUT_SCALE * torch.cat(parts, -1), a * (INPUT_SCALE / 8)).chunk(2, dim=-1)
         return sigma * w / total.sqrt(), alpha * (variance / total).sqrt() * (b + g * w)
@@ -93,22 +96,24 @@ def train_denoiser(
     its own denoiser is known and y is never dropped.
     """
     k, _, dx = data.pairs.x.shape
-    model = Denoiser(dx, data.pairs.y.shape[-1], width, [seed * 1000 + 2 * member + 1 for member in range(k)])
+    device = data.mean.device
+    model = Denoiser(dx, data.pairs.y.shape[-1], width, [seed * 1000 + 2 * member + 1 for member in range(k)], device)
     trainer = Trainer(model.net, steps, lr, 0.998, beta2=0.99)
     best = Best(trainer, k)
     source = generator(seed, "mi", "denoiser")
-    given = torch.ones(k, batch, 1)
+    given = torch.ones(k, batch, 1, device=device)
     dropped = 0 if dx == 1 else int(UNCONDITIONAL * batch)
     given[:, :dropped] = 0
     sizes = [dropped, batch - dropped]
     for step in range(steps):
         if step == steps // 5:
             levels.freeze()
-        pairs, rows = data.pairs.draw(batch, source)
-        part = Conditioned(pairs, rows_of(data.mean, rows), rows_of(data.scale, rows))
-        a = torch.cat([levels.draw(k, size, source) for size in sizes], 1)
-        eps = torch.randn(pairs.x.shape, generator=source)
-        linear, correction = model(noised(pairs.x, a, eps), part, a, given)
+        rows = data.pairs.draw_rows(batch, source)
+        u = torch.cat([strata(k, size, source) for size in sizes], 1)
+        eps = torch.randn(k, batch, dx, generator=source)
+        rows, u, eps = staged(device, rows, u, eps)
+        part, a = data.take(rows), levels.quantile(u)
+        linear, correction = model(noised(part.pairs.x, a, eps), part, a, given)
         trainer.step((eps - linear - correction).square().sum(-1).mean(1).sum())
         if step < steps // 5:
             levels.look(a, correction.detach())
@@ -125,14 +130,15 @@ def held_error(model: Denoiser, held: Conditioned, levels: Levels, seed: int) ->
     source = generator(seed, "mi", "held")
     part = held[:HELD]
     k, n, _ = part.mean.shape
-    error = torch.zeros(k)
+    error = part.mean.new_zeros(k)
     for _ in range(HELD_DRAWS):
         # In order of the log-SNR each draw would go to the same pairs again.
         order = torch.randperm(n, generator=source)
-        a = levels.draw(k, n, source)[:, order]
-        eps = torch.randn(part.mean.shape, generator=source)
+        u = strata(k, n, source)[:, order]
+        u, eps = staged(part.mean.device, u, torch.randn(part.mean.shape, generator=source))
+        a = levels.quantile(u)
         z = noised(part.pairs.x, a, eps)
         for given in (1.0,) if model.dx == 1 else (1.0, 0.0):
-            linear, correction = model(z, part, a, torch.full((k, n, 1), given))
+            linear, correction = model(z, part, a, torch.full((k, n, 1), given, device=a.device))
             error += ((eps - linear - correction).square().sum(-1) / levels.density(a)).mean(1)
     return error / HELD_DRAWS

@@ -51,7 +51,9 @@ class Measured:
     parts_nats: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-def mutual_information(x: np.ndarray, y: np.ndarray, settings: Settings | None = None) -> Information:
+def mutual_information(
+    x: np.ndarray, y: np.ndarray, settings: Settings | None = None, device: torch.device | str = "cpu"
+) -> Information:
     """I(x; y) = 1/2 Int (mse_x(a) - mse_x|y(a)) da of pairs (x_i, y_i), in nats (Guo, Shamai, Verdu 2005).
 
     mse(a) is the error E|eps - eps_hat|^2 of denoising x at log-SNR a without and with y. Networks are trained on one
@@ -71,6 +73,7 @@ def mutual_information(x: np.ndarray, y: np.ndarray, settings: Settings | None =
         x: examples first, (n,) or (n, ...), numbers.
         y: the same n examples of the other side.
         settings: default: Settings().
+        device: where networks are trained and evaluated, in float32; maps are fitted, and noise is drawn, on the CPU.
 
     Raises:
         UserError: shapes, values or settings that cannot be used.
@@ -88,11 +91,11 @@ def mutual_information(x: np.ndarray, y: np.ndarray, settings: Settings | None =
     if np.ptp(noised, axis=0).max() == 0 or np.ptp(given, axis=0).max() == 0:
         found = Measured(torch.zeros(2, len(halves[0])), "a constant side")
     elif categorical.is_label(noised):
-        found = _of_labels(noised, given, halves, settings)
+        found = _of_labels(noised, given, halves, settings, device)
     elif settings.form == "orthogonal":
-        found = _above_floor(noised, given, halves, settings)
+        found = _above_floor(noised, given, halves, settings, device)
     else:
-        found = _of_numbers(noised, given, halves, settings)
+        found = _of_numbers(noised, given, halves, settings, device)
     return Information(
         estimate=_summary(found, groups[np.stack(halves[::-1])], x.shape[1] + y.shape[1]),
         method=f"{found.method}, {name} noised",
@@ -120,27 +123,28 @@ def arrange(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     return (x, y, "x") if rank(x) <= rank(y) else (y, x, "y")
 
 
-def _of_labels(x: np.ndarray, y: np.ndarray, halves: Parts, settings: Settings) -> Measured:
+def _of_labels(x: np.ndarray, y: np.ndarray, halves: Parts, settings: Settings, device: torch.device | str) -> Measured:
     labels = np.unique(x, return_inverse=True)[1].reshape(-1)
     steps = settings.steps or max(int(settings.minutes * LABEL_STEPS_PER_MINUTE), 100)
     values, gap = categorical.pointwise_information(
-        labels, y, halves, steps=steps, batch=max(settings.batch // 2, 1), lr=settings.lr, seed=settings.seed
-    )
+        labels, y, halves, steps=steps, batch=max(settings.batch // 2, 1), lr=settings.lr, seed=settings.seed,
+        device=device,
+    )  # fmt: skip
     count = categorical.NETWORKS * values.numel()
     parts = {"log_loss_gain": float(values.mean()), "seen_in_training": float(values.mean()) + gap}
     return Measured(values, "closed form of a label", gap, steps=steps, evaluations=count, parts_nats=parts)
 
 
-def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings) -> Measured:
+def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, device: torch.device | str) -> Measured:
     seed, batch, lr = settings.seed, settings.batch, settings.lr
     x = spread_ties(x, np.random.default_rng(derive(seed, "mi", "ties")))
-    halves = make_halves(x, y, parts)
+    halves = make_halves(x, y, parts).to(device)
     steps = settings.steps or steps_within(settings, halves)
     head = train_head(halves, steps=max(steps // 2, 1), batch=batch, lr=lr, seed=seed)
     train, validation, test = (condition(head, pairs) for pairs in (halves.train, halves.validation, halves.test))
     # Of 4,096 pairs: a quantile of tens of millions of numbers takes long.
-    smallest = float(torch.quantile(train.scale[:, :4096, :64].log().flatten(), 0.02))
-    levels = Levels(LOWEST_LOGSNR, BEYOND + max(0.0, -2 * smallest))
+    smallest = float(torch.quantile(train.scale[:, :4096, :64].log().flatten().cpu(), 0.02))
+    levels = Levels(LOWEST_LOGSNR, BEYOND + max(0.0, -2 * smallest), device)
     model = train_denoiser(train, validation, levels, steps=steps, batch=batch, width=settings.width, lr=lr, seed=seed)
     trust = find_trust(model, validation, levels, 2 * settings.points, derive(seed, "trust"))
     gains = integrate(model, test, levels, trust, settings.points, derive(seed, "test"))
@@ -150,7 +154,7 @@ def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings) 
         fitted = float((head.information(halves.train) + known.given - known.dropped).mean())
     difference = gaussian + gains.given - gains.dropped
     return Measured(
-        values=difference if settings.form == "difference" else gains.squared,
+        values=(difference if settings.form == "difference" else gains.squared).cpu(),
         method=settings.form,
         fit_gap=fitted - float(difference.mean()),
         maps="; ".join(sorted(set(halves.maps))),
@@ -166,15 +170,17 @@ def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings) 
     )
 
 
-def _above_floor(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings) -> Measured:
+def _above_floor(
+    x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, device: torch.device | str
+) -> Measured:
     """The orthogonal form minus what it reads where y is permuted within each half."""
     each = dataclasses.replace(settings, minutes=settings.minutes / 2)
-    found = _of_numbers(x, y, parts, each)
+    found = _of_numbers(x, y, parts, each, device)
     rng = np.random.default_rng(derive(settings.seed, "mi", "floor"))
     shuffled = y.copy()
     for part in parts:
         shuffled[part] = y[rng.permutation(part)]
-    floor = _of_numbers(x, shuffled, parts, dataclasses.replace(each, steps=found.steps, minutes=0.0))
+    floor = _of_numbers(x, shuffled, parts, dataclasses.replace(each, steps=found.steps, minutes=0.0), device)
     return dataclasses.replace(
         found,
         values=found.values - floor.values.mean(),

@@ -81,7 +81,7 @@ class Best:
 
     def __init__(self, trainer: Trainer, k: int):
         self.trainer = trainer
-        self.scores = torch.full((k,), -math.inf)
+        self.scores = torch.full((k,), -math.inf, device=trainer.parameters[0].device)
         self.parameters = [item.detach().clone() for item in trainer.parameters]
 
     def offer(self, scores: Tensor) -> Tensor:

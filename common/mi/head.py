@@ -25,7 +25,7 @@ class Head:
     """m(y) = rho y + s0 f(y), s(y) = s0 exp(3 tanh(g(y) / 3)), s0^2 = 1 - rho^2, f and g a network that starts at 0.
 
     Args:
-        rho: (k, 1, dx) canonical correlations.
+        rho: (k, 1, dx) canonical correlations, on the device where the network is put.
         dy: dimensions of y.
         roughness: (k, 1, 1) factors of the network's input; larger ones find finer structure, and overfit sooner.
         seeds: of the initial weights, one for each of the k members.
@@ -33,7 +33,7 @@ class Head:
 
     def __init__(self, rho: Tensor, dy: int, roughness: Tensor, seeds: list[int]):
         self.rho, self.roughness, self.dx = rho, roughness, rho.shape[-1]
-        self.net = EnsembleMLP((dy + 1, WIDTH, WIDTH, 2 * self.dx), seeds)
+        self.net = EnsembleMLP((dy + 1, WIDTH, WIDTH, 2 * self.dx), seeds).to(rho.device)
         zero_last_layer(self.net)
 
     def __call__(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +59,8 @@ def train_head(halves: Halves, *, steps: int, batch: int, lr: float, seed: int) 
     """
     k, dy = len(halves.rho), halves.train.y.shape[-1]
     train, validation = (pairs.repeated(len(ROUGHNESS)) for pairs in (halves.train, halves.validation))
-    rho, factors = halves.rho.repeat(len(ROUGHNESS), 1, 1), torch.tensor(ROUGHNESS).repeat_interleave(k)[:, None, None]
+    rho = halves.rho.repeat(len(ROUGHNESS), 1, 1)
+    factors = torch.tensor(ROUGHNESS).repeat_interleave(k)[:, None, None].to(rho.device)
     tried = Head(rho, dy, factors, [seed * 1000 + 2 * member for member in range(len(rho))])
     source = generator(seed, "mi", "head")
     trainer = Trainer(tried.net, steps, lr, 0.98)
@@ -69,8 +70,8 @@ def train_head(halves: Halves, *, steps: int, batch: int, lr: float, seed: int) 
             with trainer.average.swapped_in():
                 best.offer(tried.information(validation).mean(1))
         if step < steps:
-            trainer.step(-tried.information(train.draw(batch, source)[0]).mean(1).sum())
-    chosen = best.scores.unflatten(0, (-1, k)).argmax(0) * k + torch.arange(k)
+            trainer.step(-tried.information(train.draw(batch, source)).mean(1).sum())
+    chosen = best.scores.unflatten(0, (-1, k)).argmax(0) * k + torch.arange(k, device=rho.device)
     head = Head(halves.rho, dy, factors[chosen], [0] * k)
     with torch.no_grad():
         linear = head.information(halves.validation)

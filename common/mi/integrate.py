@@ -9,6 +9,7 @@ from torch import Tensor
 from common.mi.denoiser import Conditioned, Denoiser, noised
 from common.mi.levels import BINS, Levels
 from common.seeds import generator
+from common.staging import staged
 
 DOUBT = 4.0
 """Sum of squared corrections that weighs as much as the belief that a correction is right."""
@@ -48,7 +49,7 @@ def find_trust(model: Denoiser, data: Conditioned, levels: Levels, points: int, 
     large and mostly noise the factor is near 0 and the Gaussian stays.
     """
     k = data.pairs.x.shape[0]
-    products, squares = torch.zeros(2, k, BINS), torch.zeros(2, k, BINS)
+    products, squares = torch.zeros(2, 2, k, BINS, device=data.mean.device)
     for _, part, a, eps in _draws(data, levels, points, seed):
         place = levels.bin(a)
         for row, given in enumerate(_sides(model)):
@@ -66,7 +67,7 @@ def integrate(model: Denoiser, data: Conditioned, levels: Levels, trust: Trust, 
     Both corrections, with their factors, see the same x and eps, as do the Gaussian denoisers they are compared with.
     """
     k, n = data.pairs.x.shape[:2]
-    given, dropped, squared = torch.zeros(3, k, n)
+    given, dropped, squared = torch.zeros(3, k, n, device=data.mean.device)
     for rows, part, a, eps in _draws(data, levels, points, seed):
         weight = 0.5 / (points * levels.density(a))
         place = levels.bin(a)
@@ -98,7 +99,7 @@ def _gain(residual: Tensor, correction: Tensor) -> Tensor:
 
 
 def _denoise(model: Denoiser, part: Conditioned, a: Tensor, eps: Tensor, given: float) -> tuple[Tensor, Tensor]:
-    flag = torch.full((*a.shape, 1), given)
+    flag = torch.full((*a.shape, 1), given, device=a.device)
     return model(noised(part.pairs.x, a, eps), part, a, flag)
 
 
@@ -117,7 +118,8 @@ def _draws(
     for first in range(0, n, size):
         rows = slice(first, min(first + size, n))
         part = data[rows]
-        shift, eps = torch.rand(k, part.mean.shape[1], generator=source), torch.zeros(part.mean.shape)
+        (shift,) = staged(part.mean.device, torch.rand(k, part.mean.shape[1], generator=source))
+        eps = torch.zeros_like(part.mean)
         for point in range(points):
-            eps = -eps if point % 2 else torch.randn(eps.shape, generator=source)
+            eps = -eps if point % 2 else staged(eps.device, torch.randn(eps.shape, generator=source))[0]
             yield rows, part, levels.quantile((point + shift) / points), eps

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from common.mi.canonical import fit_canonical
+from common.staging import staged
 
 VALIDATION = 6
 """One part in this many of a training half is kept from training, to choose how far to trust what was learned."""
@@ -19,16 +20,19 @@ GRID = 0.01
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of k members: x (k, n, dx), y (k, n, dy), float32."""
+    """Pairs of k members: x (k, n, dx), y (k, n, dy), float32, on one device."""
 
     x: Tensor
     y: Tensor
 
-    def draw(self, batch: int, source: torch.Generator) -> tuple["Pairs", Tensor]:
-        """A random batch of pairs of each member, and the rows (k, batch) that it is made of."""
+    def draw(self, batch: int, source: torch.Generator) -> "Pairs":
+        """A random batch of pairs of each member."""
+        return self.take(*staged(self.x.device, self.draw_rows(batch, source)))
+
+    def draw_rows(self, batch: int, source: torch.Generator) -> Tensor:
+        """Rows (k, batch) of a random batch of each member, on the CPU."""
         k, n = self.x.shape[:2]
-        rows = torch.randint(n, (k, batch), generator=source)
-        return self.take(rows), rows
+        return torch.randint(n, (k, batch), generator=source)
 
     def take(self, rows: Tensor) -> "Pairs":
         """The pairs in these rows (k, b) of each member."""
@@ -37,6 +41,10 @@ class Pairs:
     def repeated(self, times: int) -> "Pairs":
         """The members over again: (times k, n, .)."""
         return Pairs(self.x.repeat(times, 1, 1), self.y.repeat(times, 1, 1))
+
+    def to(self, device: torch.device | str) -> "Pairs":
+        """The pairs on a device."""
+        return Pairs(self.x.to(device), self.y.to(device))
 
     def __getitem__(self, part: slice) -> "Pairs":
         return Pairs(self.x[:, part], self.y[:, part])
@@ -62,6 +70,11 @@ class Halves:
     test: Pairs
     rho: Tensor
     maps: tuple[str, ...]
+
+    def to(self, device: torch.device | str) -> "Halves":
+        """The halves on a device."""
+        train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
+        return Halves(train, validation, test, self.rho.to(device), self.maps)
 
 
 def rows_of(values: Tensor, rows: Tensor) -> Tensor:

@@ -133,7 +133,8 @@ def run_information(options: InformationOptions) -> Record:
     inputs = read_codes(options.inputs, "--inputs", options.data_dir)
     if len(codes) != len(inputs):
         raise UserError(f"{len(codes)} codes and {len(inputs)} inputs: expected pairs, in the same order")
-    return _records([information(codes, inputs, options.seed, options.steps, options.minutes)])
+    device = pick_device(options.device)
+    return _records([information(codes, inputs, options.seed, options.steps, options.minutes, device)])
 
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], Record]]] = {

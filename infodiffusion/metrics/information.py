@@ -1,13 +1,21 @@
 """Mutual information of the input with its code, by `common.mi`."""
 
 import numpy as np
+import torch
 
 from common.errors import UserError
 from common.mi import Settings, mutual_information
 from infodiffusion.metrics.measured import Array, Measured, as_codes, as_numpy
 
 
-def information(codes: Array, inputs: Array, seed: int = 0, steps: int = 0, minutes: float = 0.0) -> Measured:
+def information(
+    codes: Array,
+    inputs: Array,
+    seed: int = 0,
+    steps: int = 0,
+    minutes: float = 0.0,
+    device: torch.device | str = "cpu",
+) -> Measured:
     """I(input; code) in nats from denoising errors (`common.mi.mutual_information`).
 
     Give codes as they are drawn, a = mu(x) + std(x) eps: a deterministic code of a continuous input has infinite
@@ -19,6 +27,7 @@ def information(codes: Array, inputs: Array, seed: int = 0, steps: int = 0, minu
         seed: of halves, weights and noise.
         steps: optimiser steps; 0: the default of `common.mi`, or what fits into `minutes`.
         minutes: wall time aimed at, instead of `steps`.
+        device: where networks are trained and evaluated.
 
     Raises:
         UserError: steps and minutes are both given, or the arrays cannot be used (other lengths, say).
@@ -31,5 +40,5 @@ def information(codes: Array, inputs: Array, seed: int = 0, steps: int = 0, minu
     settings = Settings(steps=steps if steps or minutes else Settings().steps, minutes=minutes, seed=seed)
     settings.check()
     settings.check_one_length()
-    found = mutual_information(flat.astype(np.float64), codes, settings)
+    found = mutual_information(flat.astype(np.float64), codes, settings, device)
     return Measured(f"information_nats[steps={found.steps}]", found.estimate.value, found.estimate.se, len(codes))

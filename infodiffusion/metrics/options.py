@@ -109,3 +109,5 @@ class InformationOptions(Common):
     """Wall time aimed at, instead of --steps."""
     seed: int = 0
     """Seed of halves, weights and noise."""
+    device: str = field(default_factory=default_device)
+    """Where networks are trained and evaluated: cpu, cuda, mps or auto."""

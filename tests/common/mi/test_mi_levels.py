@@ -2,7 +2,7 @@
 
 import torch
 
-from common.mi.levels import BINS, UNIFORM, Levels
+from common.mi.levels import BINS, UNIFORM, Levels, strata
 from common.seeds import generator
 
 
@@ -25,7 +25,7 @@ def test_density_integrates_to_one_and_is_highest_where_the_correction_is():
 
 def test_draws_follow_the_density():
     levels = focused()
-    a = levels.draw(4, 5000, generator(0, "levels"))
+    a = levels.quantile(strata(4, 5000, generator(0, "levels")))
     assert bool((a.diff(dim=1) >= 0).all())
     counts = torch.zeros(BINS).index_add_(0, levels.bin(a).flatten(), torch.ones(a.numel()))
     # Stratified: each member's count of a bin is off by at most one at either end.
@@ -34,7 +34,7 @@ def test_draws_follow_the_density():
 
 def test_weights_make_integrals():
     levels = focused()
-    a = levels.draw(1, 4000, generator(1, "levels"))
+    a = levels.quantile(strata(1, 4000, generator(1, "levels")))
     found = (torch.exp(-((a - 5) ** 2) / 2) / levels.density(a)).mean()
     assert torch.isclose(found, torch.tensor(2 * torch.pi).sqrt(), rtol=2e-3)
 
