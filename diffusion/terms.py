@@ -17,6 +17,7 @@ from torch import Tensor
 from common.arrays import read_array
 from common.config import default_device, parse_options
 from common.data import NAMES, load
+from common.data.places import default_data_dir
 from common.device import pick_device
 from common.empirical import mutual_information
 from common.errors import UserError, run_main
@@ -45,7 +46,7 @@ class TermsConfig:
     """beta(1) of the VP SDE."""
     n: int = 1000
     """Points drawn where --data names a law (the swiss roll, say)."""
-    data_dir: Path = Path("data")
+    data_dir: Path = field(default_factory=default_data_dir)
     """Folder of data sets that are not built in."""
     seed: int = 0
     """Seed of the noise, the outer subsample and the draws from a law."""

@@ -6,7 +6,7 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from common.arrays import load_function, read_array, tensor_of
-from common.config import parse_options
+from common.config import default_device, parse_options
 from common.data import NAMES, load
+from common.data.places import default_data_dir
 from common.device import pick_device
 from common.errors import UserError, run_main
 from common.estimate import nats_to_bpd
@@ -76,10 +77,11 @@ class NllConfig:
     """A .npy file for the error curve of each example, (n, kinds, points) float32."""
     batch: int = 0
     """Rows per network call; 0: about half a million numbers."""
-    data_dir: Path = Path("data")
+    data_dir: Path = field(default_factory=default_data_dir)
     """Folder of data sets that are not built in."""
-    device: str = "cpu"
-    """Where the checkpoint's network works; what --denoiser is given lies there."""
+    device: str = ""
+    """Where the checkpoint's network computes (empty: the environment's DEVICE, else auto), or where the tensors lie
+    that --denoiser is given (empty: cpu)."""
     seed: int = 0
     """Seed of noise, log-SNR points and draws from a law."""
     json: bool = False
@@ -178,7 +180,7 @@ def _check(config: NllConfig) -> None:
         raise UserError("--loc and --scale go together: give both or none")
     if config.discrete_step < 0 or config.n < 0 or config.n == 1 or config.batch < 0:
         raise UserError("--discrete-step and --batch must be 0 or more, --n 0 or at least 2")
-    pick_device(config.device)
+    pick_device(config.device or "cpu")
 
 
 def _problem(config: NllConfig) -> Problem:
@@ -218,11 +220,11 @@ def _denoiser(config: NllConfig, shape: tuple[int, ...]) -> tuple[Denoiser, torc
     if config.checkpoint:
         from itdiffusion.load import load_denoiser
 
-        device = pick_device(config.device)
+        device = pick_device(config.device or default_device())
         return load_denoiser(config.checkpoint, shape).to(device), device
     function, called = load_function(config.denoiser, "--denoiser"), f"--denoiser {config.denoiser}"
     expected = "eps_hat(z, logsnr) of z (n, ...) and logsnr (n,), torch float32, of the shape of z"
-    return lambda z, logsnr: tensor_of(function, (z, logsnr), called, expected), pick_device(config.device)
+    return lambda z, logsnr: tensor_of(function, (z, logsnr), called, expected), pick_device(config.device or "cpu")
 
 
 def _report(config: NllConfig) -> None:

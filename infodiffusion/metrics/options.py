@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Literal
 
 from common.config import default_device
+from common.data.places import default_data_dir
 
 
 @dataclass(frozen=True)
 class Common:
     """What every command has."""
 
-    data_dir: Path = Path("data")
+    data_dir: Path = field(default_factory=default_data_dir)
     """Folder of data sets that are not built in."""
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
