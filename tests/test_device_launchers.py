@@ -12,7 +12,7 @@ from common.data import sprites
 from infodiffusion import images
 from infodiffusion.metrics.small_network import train_extractor
 
-IMAGES = "--iterations 2 --test-images 2 --samples 2 --elbo-draws 1 --ode-tolerance 0.3 --sde-steps 2 --data-dir DATA"
+IMAGES = "--iterations 2 --test-images 2 --samples 2 --elbo-draws 1 --ode-tolerance 0.3 --sde-steps 2 --score-draws 2 --data-dir DATA"
 FEW = "--members noise --test-images 4 --variational-steps 2 --samples 2 --points 4 --points-while-training 4"
 INFO = "infodiffusion.run smoke --dataset sprites --model diff"
 LAUNCHERS = {
@@ -35,8 +35,8 @@ LAUNCHERS = {
 }
 """A name and the commands that run in one folder, in turn; DATA is the folder of the data sets."""
 
-SLOW = ("itdiffusion.patches", "itdiffusion.cifar10")
-"""Whose smallest run takes the spectrum of 3,072 dimensions, and a step of thousands of images."""
+SLOW = ("diffusion.cifar10", "itdiffusion.patches", "itdiffusion.cifar10")
+"""Whose images have 3,072 dimensions; itdiffusion's smallest run takes a spectrum of them, and big batches."""
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LAUNCHERS]
 
 emulated_only = pytest.mark.skipif(not EMULATED, reason="only the emulated device counts and does without float64")
