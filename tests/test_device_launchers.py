@@ -12,7 +12,10 @@ from common.data import sprites
 from infodiffusion import images
 from infodiffusion.metrics.small_network import train_extractor
 
-IMAGES = "--iterations 2 --test-images 2 --samples 2 --elbo-draws 1 --ode-tolerance 0.3 --sde-steps 2 --score-draws 2 --data-dir DATA"
+IMAGES = (
+    "--iterations 2 --test-images 2 --samples 2 --elbo-draws 1 --ode-tolerance 0.3 --sde-steps 2 --score-draws 2 "
+    "--data-dir DATA"
+)
 FEW = "--members noise --test-images 4 --variational-steps 2 --samples 2 --points 4 --points-while-training 4"
 INFO = "infodiffusion.run smoke --dataset sprites --model diff"
 LAUNCHERS = {
@@ -35,8 +38,8 @@ LAUNCHERS = {
 }
 """A name and the commands that run in one folder, in turn; DATA is the folder of the data sets."""
 
-SLOW = ("diffusion.cifar10", "itdiffusion.patches", "itdiffusion.cifar10")
-"""Whose images have 3,072 dimensions; itdiffusion's smallest run takes a spectrum of them, and big batches."""
+SLOW = ("diffusion.fashion_mnist", "diffusion.cifar10", "itdiffusion.patches", "itdiffusion.cifar10")
+"""MNIST's run again, and those on images of 3,072 dimensions, of which itdiffusion's takes a spectrum."""
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LAUNCHERS]
 
 emulated_only = pytest.mark.skipif(not EMULATED, reason="only the emulated device counts and does without float64")
