@@ -78,7 +78,7 @@ test-processors: setup-dev ## tests of equal bits with the kernels of other proc
 
 test-gpu: setup-dev ## every launcher on a CUDA device beside the CPU, then images a second
 	@if $(PY) -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
-	  TEST_DEVICE=cuda $(PY) -m pytest tests/test_device_results.py && \
+	  TEST_DEVICE=cuda $(PY) -m pytest tests/test_device_results.py tests/test_device_instruments.py tests/test_device_launchers.py && \
 	  $(PY) -m benchmarks.throughput --device cuda --results-dir $(RESULTS); \
 	else echo "test-gpu: torch sees no CUDA device here, so nothing was tested (make test has an emulated one)"; fi
 

@@ -117,7 +117,7 @@ class VariationalBound:
 
         for part in torch.arange(len(chosen)).split(max(1, PIECE // len(x))):
             kept = keep(f"steps-{int(part[0]):04d}", functools.partial(measure, part.tolist()))["values"]
-            for k, values in zip(part.tolist(), kept.to(x.device), strict=True):
+            for k, values in zip(part.tolist(), kept.to(transitions.device), strict=True):
                 transitions += weight[k] * values
                 means[k] = float(values.mean())
         # Within a stratum the summand moves by about what lies between it and the next: variance (difference)^2 / 12.
@@ -128,7 +128,7 @@ class VariationalBound:
         return BoundTerms(
             self.prior(x),
             transitions,
-            last["values"].to(x.device),
+            last["values"].to(transitions.device),
             math.sqrt(float(slope.sum())),
             len(x) * (1 + len(chosen)),
         )
