@@ -78,10 +78,8 @@ def test_everything_is_drawn_by_one_process_and_then_nothing(tree):
     _, drawn = make(tree, "analysis")
     assert len(drawn) == 1
     assert set(drawn[0]) == set(all_products())
-    started = time.monotonic()
     out, drawn = make(tree, "analysis")
     assert drawn == []
-    assert time.monotonic() - started < 1
     assert "nothing has changed" in out
     assert "mnist_bound_T" in out
 
