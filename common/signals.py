@@ -78,17 +78,32 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(stop.exit_code)  # an exception could be caught by what is being imported
 
 
+class _Stop(BaseException):
+    """What a signal raises inside `stops_raise`: no library's `except Exception` takes it for a failure of its own."""
+
+
 @contextlib.contextmanager
 def stops_raise(where: str = "", then: str = GOES_ON) -> Iterator[None]:
-    """Turn stop signals into `InterruptedRunError` at once, for work that keeps its results as it goes."""
+    """Turn stop signals into `InterruptedRunError` at once, for work that keeps its results as it goes.
+
+    Within the block it is no `Exception` yet, so that nothing on the way takes it for a failure; it becomes one where
+    the block ends, and so does whatever was made of it there.
+    """
     received: list[int] = []
 
     def raise_at_once(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        raise stopped(number, where, then)
+        raise _Stop
 
-    with _handling(raise_at_once):
-        yield
+    try:
+        with _handling(raise_at_once):
+            yield
+    except InterruptedRunError:
+        raise
+    except BaseException as error:
+        if not received:
+            raise
+        raise stopped(received[0], where, then) from error
     if received:
         # It was raised where Python ignores exceptions, as in a destructor.
         raise stopped(received[0], where, then)

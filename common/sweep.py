@@ -71,7 +71,7 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
         finished = [is_written(one.results_dir, experiment.row_type, run_id(one)) for one in configs]
         sys.stdout.write(estimate(configs, [experiment.cost(one) for one in configs], finished))
         return
-    with stops_raise(), time_limit(parsed.max_minutes):
+    with time_limit(parsed.max_minutes):
         _run_all(experiment, preset, configs)
 
 
@@ -102,7 +102,7 @@ def _run_all(experiment: Experiment, preset: str, configs: Sequence[RunConfig]) 
             sys.stderr.write(f"{experiment.command} {name}: finished already (--force runs it again)\n")
             continue
         try:
-            with progress_watched(config.runs_dir, name):
+            with progress_watched(config.runs_dir, name), stops_raise():
                 experiment.run(preset, config)
         except RunTakenError as error:
             sys.stderr.write(f"{experiment.command} {name}: {error}\n")

@@ -88,3 +88,33 @@ def test_every_package_with_commands_ends_so():
         text = f"import os, signal, sys; sys.argv = ['-m']; import {package}; os.kill(os.getpid(), signal.SIGTERM)"
         done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
         assert done.returncode == 75, package
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+def test_a_library_does_not_take_a_stop_for_a_failure_of_its_own(swallow):
+    # As torch's load_state_dict does, which turns an exception within it into another one.
+    went_on = []
+
+    def library():
+        try:
+            signal.raise_signal(signal.SIGUSR1)
+        except Exception as error:
+            if not swallow:
+                raise RuntimeError("could not copy a parameter") from error
+        went_on.append(True)
+
+    with pytest.raises(InterruptedRunError, match="SIGUSR1") as stop, stops_raise():
+        library()
+    assert not went_on
+    assert stop.value.signal == signal.SIGUSR1
+
+
+def test_what_is_made_of_a_stop_is_one():
+    def converting():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise RuntimeError("something else") from error
+
+    with pytest.raises(InterruptedRunError, match="SIGTERM"), stops_raise():
+        converting()
