@@ -73,7 +73,7 @@ test: setup-dev ## the tests
 test-all: setup-dev ## the tests, the slow ones too
 	@$(PY) -m pytest -m "slow or not slow"
 
-test-processors: setup-dev ## tests of equal bits with the kernels of other processors, half an hour
+test-processors: setup-dev ## tests of equal bits with the kernels of other processors, 11 minutes each
 	@$(PY) tests/processors.py
 
 test-gpu: setup-dev ## every launcher on a CUDA device beside the CPU, then images a second
