@@ -83,7 +83,7 @@ def tensor_of(function: Callable[..., Any], arguments: tuple[Tensor, ...], calle
         UserError: it failed, or returned no tensor.
     """
     try:
-        found = function(*arguments)
+        found = function(*(argument.clone() for argument in arguments))  # it may write into what it is given
     except Exception as error:  # a user's function may fail in any way
         raise UserError(f"{called} failed ({_in_a_line(error)}): expected {expected}") from error
     if not isinstance(found, Tensor):
