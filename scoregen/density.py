@@ -87,7 +87,15 @@ def flow_times(schedule: VP, T: float, steps: int) -> list[float]:
 
 @torch.no_grad()
 def grid_density(
-    score: ScoreAndSlope, schedule: VP, x: Tensor, models: int, *, T: float = 1.0, steps: int = 32, dtype: torch.dtype
+    score: ScoreAndSlope,
+    schedule: VP,
+    x: Tensor,
+    models: int,
+    *,
+    T: float = 1.0,
+    steps: int = 32,
+    dtype: torch.dtype,
+    tick: Callable[[], None] = lambda: None,
 ) -> GridDensity:
     """Densities of `models` score models on the grid x (g,) by the probability-flow ODE, all in one batch.
 
@@ -103,6 +111,7 @@ def grid_density(
         T: diffusion time.
         steps: steps of the rule, see `flow_steps`.
         dtype: type in which `score` is evaluated; the state is float64.
+        tick: called after each step.
     """
     times = flow_times(schedule, T, steps)
     beta = {t: float(schedule.beta(torch.tensor(t, dtype=torch.float64))) for t in _with_middles(times)}
@@ -121,6 +130,7 @@ def grid_density(
         k4, d4 = field(state + size * k3, end)
         state = state + size / 6 * (k1 + 2 * (k2 + k3) + k4)
         log_det += size / 6 * (d1 + 2 * (d2 + d3) + d4)
+        tick()
     log_p = -state.square() / 2 - 0.5 * math.log(2 * math.pi) + log_det
     return GridDensity(x, log_p, state)
 

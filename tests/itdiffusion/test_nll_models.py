@@ -263,3 +263,26 @@ def test_values_that_no_float_could_hold_as_fractions_are_not_called_whole(run):
     np.save("x.npy", np.load("x.npy") * 1e12)
     np.save("y.npy", np.load("y.npy") * 1e12)
     assert "whole numbers" not in run(f"--denoiser my_models:half {DATA} --no-widen --points 10")[1]
+
+
+def test_more_dimensions_than_sobols_sequence_has_and_sixteen_bits_a_value(run, folder):
+    (folder / "my_normal.py").write_text(
+        "import torch\n\ndef normal(z, logsnr):\n    return torch.sigmoid(-logsnr).sqrt()[:, None] * z\n\n"
+        "def uniform(z, logsnr):\n    v = 65536.0**2 / 12\n    a, s = torch.sigmoid(logsnr), torch.sigmoid(-logsnr)\n"
+        "    return (s.sqrt() / (a * v + s))[:, None] * (z - a.sqrt()[:, None] * 32767.5)\n"
+    )
+    d = 25_000
+    np.save("wide.npy", torch.randn(12, d, generator=generator(4)).numpy())
+    np.save("fit.npy", torch.randn(40, d, generator=generator(5)).numpy())
+    found, _ = run("--denoiser my_normal:normal --data wide.npy --reference fit.npy --diagonal --points 12 --no-widen")
+    sys.modules.pop("my_normal")
+    assert found["d"] == d
+    truth = 0.5 * (np.load("wide.npy").astype(float) ** 2).sum(1).mean() + 0.5 * d * math.log(2 * math.pi)
+    # 12 points are few: what matters is that the range of the spectrum is covered, to a hundredth of a nat a dimension.
+    assert abs(found["nll_nats"]["value"] - truth) < 4 * found["nll_nats"]["se"] + 0.02 * d
+    levels = torch.randint(65_536, (200, 1), generator=generator(6))
+    np.save("levels.npy", levels.numpy().astype(np.int64))
+    found, _ = run("--denoiser my_normal:uniform --data levels.npy --discrete-step 1 --points 12")
+    # At least log 65,536 but for noise, and by no more than the shape factor of a Gaussian, 1/2 log(pi e / 6) = 0.18.
+    excess = found["nll_nats"]["value"] - math.log(65_536)
+    assert -4 * found["nll_nats"]["se"] < excess < 0.18 + 4 * found["nll_nats"]["se"] + 0.1
