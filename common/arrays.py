@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.user_paths import user_path
 
 
 def read_array(path: Path, least: int = 2) -> Tensor:
@@ -54,8 +55,9 @@ def load_function(name: str, option: str) -> Callable[..., Any]:
     module_name, _, path = name.partition(":")
     if not module_name or not path:
         raise UserError(f"{option} {name}: expected module:function, as in my_model:denoise")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    for place in (str(Path.cwd()), str(user_path("."))):  # the folder of the user's last: it is searched first
+        if place not in sys.path:
+            sys.path.insert(0, place)
     try:
         found: Any = importlib.import_module(module_name)
         for part in path.split("."):

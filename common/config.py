@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import tyro
 
 from common.errors import UserError, choose
+from common.user_paths import as_typed
 
 NOT_IN_ID = {"in_id": False}
 """Metadata of fields that say where and how a run is computed, not what: they do not enter its id."""
@@ -134,7 +135,7 @@ def parse(presets: dict[str, Config], command: str, arguments: Sequence[str] | N
     Raises:
         UserError: an unknown preset or flag, or a value of the wrong type, in one sentence.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = as_typed(sys.argv[1:] if arguments is None else arguments)
     preset = "quick" if not words or words[0].startswith("-") else words.pop(0)
     choose("preset", preset, list(presets))
     default = presets[preset]
@@ -148,7 +149,7 @@ def parse_options(options: type[Options], command: str, arguments: Sequence[str]
     Raises:
         UserError: an unknown flag, or a value of the wrong type, in one sentence.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = as_typed(sys.argv[1:] if arguments is None else arguments)
     return _parse_flags(options(), words, command, options.__doc__ or "")
 
 

@@ -14,6 +14,7 @@ from common.errors import UserError, choose
 from common.learning_rate import SCHEDULES
 from common.networks.unet import UNetConfig
 from common.networks.unet_configs import NETWORKS
+from itdiffusion.load import split_member
 
 HEADS = ("noise", "gaussian", "levels")
 PUBLISHED = {"iddpm": "cifar10_uncond_vlb_50M_500K.pt", "ddpm": "ddpm-cifar10-32"}
@@ -108,7 +109,7 @@ class ImagesConfig(RunConfig):
 
     def _weights_of(self, member: str) -> str:
         try:
-            return contents.of_weights(Path(self.path_of(member).partition("@")[0]))
+            return contents.of_weights(split_member(self.path_of(member))[0])
         except UserError:  # not there: `check` says so
             return ""
 
@@ -157,7 +158,7 @@ class ImagesConfig(RunConfig):
         if member.startswith(TUNED):
             return str(self._tuned(member.removeprefix(TUNED)))
         path = self.data_dir / "pretrained" / PUBLISHED[member] if member in PUBLISHED else Path(member).expanduser()
-        if not Path(str(path).split("@")[0]).exists():
+        if not split_member(path)[0].exists():
             what = "copy it there, or take the members from scratch with --members noise"
             if member not in PUBLISHED:
                 what = f"choose one of {', '.join([*HEADS, *PUBLISHED])}, or the path of a checkpoint"

@@ -75,7 +75,7 @@ def other_denoiser(config: NllConfig, shape: tuple[int, ...], device: torch.devi
     Raises:
         UserError: neither.
     """
-    if ":" in config.against and not Path(config.against.partition("@")[0]).exists():
+    if ":" in config.against and not Path(config.against).exists():
         return _from_function(config.against, "--against")
     return _from_checkpoint(config.against, shape, device)
 

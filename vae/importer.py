@@ -24,6 +24,7 @@ from common.errors import UserError
 from common.results import write
 from common.results.tables.vae import ImportedLosses, Memorization
 from common.runs import Run
+from common.user_paths import user_path
 from vae.score_rows import ScoreRows
 from vae.scores import ScoreSums
 
@@ -74,7 +75,7 @@ def import_files(words: Sequence[str]) -> None:
     """
     if not words or words[0].startswith("-"):
         raise UserError("name the folder of the result files: python -m vae.memorization import DIR")
-    folder = Path(words[0])
+    folder = user_path(words[0])
     options = parse_options(ImportOptions, "python -m vae.memorization import DIR", words[1:])
     if not folder.is_dir():
         raise UserError(f"'{folder}' is not a folder: expected one with files *_cv_repeat0_fold0.json.gz")
