@@ -34,6 +34,9 @@ from common.seeds import generator
 from common.toy import TOYS, make
 from itdiffusion.atoms import refuse_atoms
 
+BLUR = 1e-4
+"""Share of a coordinate's standard deviation that rounding to float32 may add (it moves the NLL by less than that)."""
+
 
 @dataclass(frozen=True)
 class NllConfig:
@@ -41,7 +44,8 @@ class NllConfig:
 
     denoiser: str = ""
     """module:function, called with z (n, ...) and logsnr (n,), torch float32, in the channel
-    z = sqrt(s(logsnr)) x + sqrt(s(-logsnr)) eps; returns eps_hat like z."""
+    z = sqrt(s(logsnr)) x + sqrt(s(-logsnr)) eps; returns eps_hat like z. float64 data that float32 would blur (far from
+    0 beside its spread) stays float64, and so do z and logsnr."""
     checkpoint: str = ""
     """Instead of --denoiser: a run folder of this repository, IDDPM's .pt, or a Hugging Face DDPM folder."""
     data: str = ""
@@ -111,7 +115,7 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     """
     _check(config)
     problem = _problem(config)
-    denoiser, device = _denoiser(config, tuple(problem.x.shape[1:]))
+    denoiser, device = _denoiser(config, tuple(problem.x.shape[1:]), problem.x.dtype)
     batches = (problem.transform(part) for part in problem.fit.split(4096))
     floor = problem.bins.step**2 / 12 if problem.bins else 0.0
     reference = GaussianReference.fit(batches, diagonal=config.diagonal, floor=floor)
@@ -133,7 +137,7 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     nll = found["continuous" if problem.bins is None else "discrete"]
     if problem.bins is None and not config.control_variate:
         nll = continuous_nll(found.curve, control_variate=False)
-    if not problem.bins and bool((problem.x == problem.x.round()).all()):
+    if not problem.bins and _whole(problem.x):
         sys.stderr.write("warning: all values are whole numbers, which have no density: give --discrete-step 1\n")
     return _as_json(nll, found.by_name.get("dequantized"), found.curve, found.evaluations + spent)
 
@@ -191,8 +195,8 @@ def _problem(config: NllConfig) -> Problem:
             raise UserError(f"--reference goes with a .npy file: for {config.data} it is the training split")
         x, top = images.images[: config.n or None], images.levels - 1
         return Problem(x, fit, Bins.of_levels(images.levels), lambda part: part.float() * (2 / top) - 1)
-    x = _examples(config.data, config).float()
-    fit = _examples(config.reference, config).float() if config.reference else x
+    x = _examples(config.data, config)
+    fit = _examples(config.reference, config) if config.reference else x
     if fit.shape[1:] != x.shape[1:]:
         raise UserError(
             f"--reference has examples of shape {tuple(fit.shape[1:])} and --data of {tuple(x.shape[1:])}: expected "
@@ -203,7 +207,26 @@ def _problem(config: NllConfig) -> Problem:
         bins = Bins.of_data(torch.cat([fit.flatten(), x.flatten()]), config.discrete_step)
     elif config.dequantized:
         raise UserError("--dequantized is for discrete data: give its --discrete-step")
+    double = bins is None and (_blurred(x) or _blurred(fit))
+    if double and config.checkpoint:
+        raise UserError(
+            "the data lies so far from 0, beside its spread, that float32 blurs it, in which the network computes: "
+            "give it on the scale that the network was trained on"
+        )
+    x, fit = (part.double() if double else part.float() for part in (x, fit))
     return Problem(x[: config.n or None], fit, bins, lambda part: part)
+
+
+def _blurred(x: Tensor) -> bool:
+    """Whether float32 would add more than `BLUR` of its standard deviation to some coordinate of examples (n, ...)."""
+    flat = x.flatten(1)
+    added = (flat.float().double() - flat).square().mean(0).sqrt()
+    return bool((added > BLUR * flat.double().std(0)).any())
+
+
+def _whole(x: Tensor) -> bool:
+    """Whether all values are whole numbers, and not because the type has no others of that size."""
+    return bool((x == x.round()).all()) and float(x.abs().max()) * torch.finfo(x.dtype).eps < 1
 
 
 def _examples(name: str, config: NllConfig) -> Tensor:
@@ -216,14 +239,15 @@ def _examples(name: str, config: NllConfig) -> Tensor:
     return x[:, None] if x.ndim == 1 else x
 
 
-def _denoiser(config: NllConfig, shape: tuple[int, ...]) -> tuple[Denoiser, torch.device]:
+def _denoiser(config: NllConfig, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Denoiser, torch.device]:
     if config.checkpoint:
         from itdiffusion.load import load_denoiser
 
         device = pick_device(config.device or default_device())
         return load_denoiser(config.checkpoint, shape).to(device), device
     function, called = load_function(config.denoiser, "--denoiser"), f"--denoiser {config.denoiser}"
-    expected = "eps_hat(z, logsnr) of z (n, ...) and logsnr (n,), torch float32, of the shape of z"
+    kind = str(dtype).removeprefix("torch.")
+    expected = f"eps_hat(z, logsnr) of z (n, ...) and logsnr (n,), torch {kind}, of the shape of z"
     return lambda z, logsnr: tensor_of(function, (z, logsnr), called, expected), pick_device(config.device or "cpu")
 
 

@@ -101,7 +101,7 @@ def kl_to_mixture(
         return on_cpu(s).reshape(state.shape), on_cpu(slope).reshape(state.shape)
 
     fine, coarse = (
-        grid_density(of_grid, schedule, x, 1, T=T, steps=count, dtype=dtype) for count in (steps, steps // 2)
+        grid_density(of_grid, schedule, x, 1, T=T, steps=count, dtype=dtype, std=std) for count in (steps, steps // 2)
     )
     kl, normalisation = float(fine.kl(log_p0)[0]), float(fine.normalisation()[0])
     if not (math.isfinite(kl) and math.isfinite(normalisation)):

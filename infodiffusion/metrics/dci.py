@@ -16,6 +16,7 @@ from infodiffusion.metrics.measured import (
     as_factors,
     folds_of,
     over_test_folds,
+    ranks,
     spread_over_folds,
     varying,
 )
@@ -68,7 +69,8 @@ def dci(codes: Array, factors: Array, variant: str = "forest", seed: int = 0, fo
 
     `boosted` is the published one: scikit-learn's gradient boosting with its defaults (100 rounds of depth 3, one tree
     a class). `forest` is the fast one: 10 trees on bootstrap samples, every code tried at every split, at least 4
-    examples a leaf. Importances differ in size between the two, so their numbers are not to be mixed.
+    examples a leaf. Trees see the ranks of each code's values: splits are those of the codes themselves, of any unit and
+    origin (scikit-learn's trees take float32 and no gap below 1e-7). Importances differ in size between the two, so their numbers are not to be mixed.
 
     Args:
         codes: (n, d).
@@ -88,6 +90,7 @@ def dci(codes: Array, factors: Array, variant: str = "forest", seed: int = 0, fo
     codes = as_codes(codes)
     factors = varying(as_factors(factors, len(codes)))
     n, f = factors.shape
+    codes = ranks(codes)
     splits = folds_of(n, folds, seed)
     if any(np.ptp(factors[train], axis=0).min() == 0 for train, _ in splits):
         raise UserError("a training fold has one class of a factor only: give more examples, or leave out the factor")
@@ -154,8 +157,8 @@ def _fit(
 ) -> tuple[np.ndarray, float]:
     """Importances (d,) of one classifier, and its accuracy on what was held out."""
     model = VARIANTS[variant](seed)
-    model.fit(x.astype(np.float32), y)
-    return model.feature_importances_, float((model.predict(x_test.astype(np.float32)) == y_test).mean())
+    model.fit(x, y)
+    return model.feature_importances_, float((model.predict(x_test) == y_test).mean())
 
 
 def _side_by_side(tasks: list[tuple[Any, ...]], jobs: int) -> list[tuple[np.ndarray, float]]:
