@@ -51,7 +51,8 @@ def _as_float(path: Path, array: np.ndarray) -> np.ndarray:
         exact = np.abs(held) < 2.0**53
         if not exact.all() and any(int(number) != int(float(number)) for number in array[~exact]):
             raise UserError(
-                f"'{path}' has whole numbers beyond 2^53 that float64 does not hold: subtract a constant, or divide first"
+                f"'{path}' has whole numbers beyond 2^53 that float64 does not hold: subtract a constant, or divide "
+                "first"
             )
     if not np.isfinite(held).all():
         raise UserError(f"'{path}' has values beyond the range of float64: rescale them first")

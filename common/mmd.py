@@ -9,6 +9,7 @@ from torch import Tensor
 
 from common.errors import UserError, choose
 from common.estimate import Estimate
+from common.squares import middle
 
 Kernel = Callable[[Tensor], Tensor]
 """Maps squared distances (n, m) to kernel values, 1 at distance 0."""
@@ -129,7 +130,8 @@ def mmd2(x: Tensor, y: Tensor, kernel: Kernel | None = None, biased: bool = Fals
         The estimate (no unit), `se_data` its standard error.
 
     Raises:
-        UserError: shapes that do not fit, fewer than two points in a sample, or all points equal where a bandwidth is to be found.
+        UserError: shapes that do not fit, fewer than two points in a sample, or all points equal where a bandwidth is
+            to be found.
     """
     _check(x, y)
     if kernel is None:
@@ -156,7 +158,7 @@ def polynomial_mmd2(x: Tensor, y: Tensor, biased: bool = False) -> Estimate:
     """
     _check(x, y)
     x, y = x.cpu().double(), y.cpu().double()
-    centre = (x.mean(0) + y.mean(0)) / 2
+    centre = (middle(x) + middle(y))[0] / 2  # medians: no outlier moves them
     return mmd2_of(polynomial_gram(centre), x - centre, y - centre, biased)
 
 

@@ -22,8 +22,8 @@ def half_resolution(images: Tensor) -> Tensor:
 def nearest_distance(x: Tensor, y: Tensor) -> np.ndarray:
     """Euclidean distance of each row of x (n, d) to its own nearest row of y (k, d), float64 (n,).
 
-    Candidates come from matrix products in blocks, |x|^2 - 2 x.y + |y|^2: all rows of y that may be nearest for all that
-    rounding hides. Their distances are then taken from the differences, which do not cancel, so that a copy is at 0.
+    Candidates come from matrix products in blocks, |x|^2 - 2 x.y + |y|^2: all rows of y that may be nearest, rounding
+    allowed for. Their distances are then taken from the differences, which do not cancel, so that a copy is at 0.
 
     >>> nearest_distance(torch.tensor([[0.0], [5.0]]), torch.tensor([[1.0], [7.0]])).tolist()
     [1.0, 2.0]

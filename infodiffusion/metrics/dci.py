@@ -69,8 +69,10 @@ def dci(codes: Array, factors: Array, variant: str = "forest", seed: int = 0, fo
 
     `boosted` is the published one: scikit-learn's gradient boosting with its defaults (100 rounds of depth 3, one tree
     a class). `forest` is the fast one: 10 trees on bootstrap samples, every code tried at every split, at least 4
-    examples a leaf. Trees see the ranks of each code's values: splits are those of the codes themselves, of any unit and
-    origin (scikit-learn's trees take float32 and no gap below 1e-7). Importances differ in size between the two, so their numbers are not to be mixed.
+    examples a leaf. Importances differ in size between the two, so their numbers are not to be mixed.
+
+    Trees are given the rank of each value among those of its code. The splits that they choose from are the same, for
+    codes of any unit and origin; scikit-learn's own take float32 and see no gap below 1e-7.
 
     Args:
         codes: (n, d).

@@ -31,8 +31,8 @@ def mig(codes: Array, factors: Array, bins: int = 20) -> Measured:
         codes tell a factor equally, or none does, the gap has a kink and the error is up to twice the spread.
 
     Raises:
-        UserError: a single code, fewer than 2 bins, shapes that do not fit, or a code whose extremes are so far out that
-            all else is in one bin (`refuse_outliers`).
+        UserError: a single code, fewer than 2 bins, shapes that do not fit, or a code whose extremes are so far out
+            that all else is in one bin (`refuse_outliers`).
     """
     codes = as_codes(codes)
     if codes.shape[1] < 2 or bins < 2:

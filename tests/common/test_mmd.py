@@ -105,7 +105,10 @@ def test_blocks_give_what_whole_matrices_give(monkeypatch):
     monkeypatch.setattr(mmd, "BLOCK", 7)
     x, y = (part.double() for part in shifted_pair(5, 0.8))
     kernel = gaussian_kernel(BANDWIDTH)
-    for gram in (lambda a, b: kernel(torch.cdist(a, b).square()), polynomial_gram(torch.tensor([0.3, -2.0], dtype=torch.float64))):
+    for gram in (
+        lambda a, b: kernel(torch.cdist(a, b).square()),
+        polynomial_gram(torch.tensor([0.3, -2.0], dtype=torch.float64)),
+    ):
         found = mmd2_of(gram, x, y)
         assert (found.value, found.se) == pytest.approx(whole_matrices(x, y, gram), rel=1e-9)
 
