@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from common.empirical_logits import NEGLIGIBLE, ROUNDING, by_differences, cancels, repair, squares_of
 from common.errors import UserError
 from common.estimate import Estimate
 from common.precision import has_float64, to_double
@@ -21,8 +22,6 @@ from common.staging import staged
 
 ROWS = 1024  # rows (noisy points) that are compared with all points at a time
 ELEMENTS = 1 << 23  # entries of a logit matrix held at once
-ROUNDING = 1e-6  # nats that rounding may change a logit by; where it may be more, differences are taken
-NEGLIGIBLE = 40.0  # nats below the largest logit: a share of 4e-18
 
 
 def mutual_information(
@@ -74,7 +73,7 @@ def mutual_information(
     if outer is not None and outer < n:
         index = torch.randperm(n, generator=generator(seed, "mi", "outer"))[:outer].sort().values
     centre = _mean(points, block)
-    careful = bool(_cancels(points, centre, alpha / sigma))
+    careful = bool(cancels(points, centre, alpha / sigma))
     if careful:
         centre = middle(points)[0]
     per_tile = max(1, ROWS // draws)
@@ -108,7 +107,7 @@ def mutual_information_batch(
         values (k,) and standard errors (k,), float64, on the device of x (the CPU if it has no float64).
 
     Raises:
-        UserError: shapes that do not fit.
+        UserError: shapes that do not fit, or points so far apart that the square of their distance overflows.
     """
     k, n, d = x.shape
     if not (len(seeds) == k and alpha.shape == sigma.shape == (k,)) or n < 2 or draws < 1:
@@ -119,9 +118,9 @@ def mutual_information_batch(
     x = to_double(x)
     alpha, sigma = alpha.to(x), sigma.to(x)
     centre = x.mean(1, keepdim=True)
-    careful = _cancels(x, centre, (alpha / sigma).detach())
+    careful = cancels(x, centre, (alpha / sigma).detach())
     any_careful = bool(careful.any())
-    x = x - centre
+    given, x = x, x - centre
     eps = torch.stack(
         [torch.randn(draws, n, d, generator=generator(s, "mi", stream), dtype=torch.float64) for s in seeds]
     ).to(x.device)
@@ -137,8 +136,8 @@ def mutual_information_batch(
             logits = weights[:, rows] @ x.mT + bias[:, None] - own[:, rows, None]
             logits = torch.where(rows[:, None] == diagonal, 0.0, logits)
             if any_careful:
-                by_differences = _by_differences(x, rows, eps[:, draw, rows], alpha / sigma)
-                logits = torch.where(careful[:, None, None], by_differences, logits)
+                direct = by_differences(given, rows, eps[:, draw, rows], alpha / sigma)
+                logits = torch.where(careful[:, None, None], direct, logits)
             parts.append(math.log(n) - torch.logsumexp(logits, -1))
         values.append(torch.cat(parts, -1))
     return _mean_and_se_of_points(torch.stack(values, -1), n, antithetic=False)
@@ -175,7 +174,7 @@ def empirical_posterior_mean(x_t: Tensor, data: Tensor, alpha: Tensor, sigma: Te
         return torch.cat([_softmax_mean(part, data, centre, block) for part in weights.split(rows, -2)], -2) + centre
     centre = middle(data)
     together = torch.cat([x_t, alpha[..., None], sigma[..., None]], -1).split(rows, -2)
-    return torch.cat([_softmax_mean(part, data, centre, block, _squares) for part in together], -2) + centre
+    return torch.cat([_softmax_mean(part, data, centre, block, squares_of) for part in together], -2) + centre
 
 
 def empirical_score(x_t: Tensor, data: Tensor, alpha: Tensor, sigma: Tensor, block: int = 4096) -> Tensor:
@@ -208,47 +207,6 @@ def _mean(points: Tensor, block: int) -> Tensor:
     for part in points.split(block):
         total += part.double().sum(0)
     return total / len(points)
-
-
-def _cancels(points: Tensor, centre: Tensor, ratio: float | Tensor) -> Tensor:
-    """Whether rounding of products of centred points (..., n, d) may change a logit by more than `ROUNDING`, (...).
-
-    Raises:
-        UserError: the squares of the points, times `ratio` = alpha / sigma, overflow.
-    """
-    d = points.shape[-1]
-    far = farthest(points, centre) * ratio
-    if not bool((far < 1e150).all()):
-        raise UserError(
-            f"points more than {float(far.max()):.3g} noise standard deviations apart, whose squares overflow: rescale "
-            "them, or remove outliers"
-        )
-    # Two products of points, one with noise (6 deviations above its mean norm), two squared norms.
-    return product_rounding(d) * (3 * far**2 + 2 * (math.sqrt(d) + 6) * far) > ROUNDING
-
-
-def _by_differences(x: Tensor, rows: Tensor, eps: Tensor, ratio: Tensor) -> Tensor:
-    """Logits (k, rows, n) of `mutual_information_batch` from the differences of points, one coordinate at a time."""
-    ratio = expand(ratio, x)
-    logits = x.new_zeros(())
-    for c in range(x.shape[-1]):
-        apart = ratio * (x[:, rows, None, c] - x[:, None, :, c])
-        logits = logits - apart * (apart / 2 + eps[:, :, None, c])
-    return logits
-
-
-def _repair(
-    logits: Tensor, doubtful: Tensor, points: Tensor, start: int, index: Tensor, eps: Tensor, ratio: float
-) -> None:
-    """Compute the doubtful entries of `logits` (points i times draws, columns from `start` on) from differences."""
-    draws = eps.shape[1]
-    by_point = doubtful.view(len(index), draws, -1).any(1)
-    for i in torch.nonzero(by_point.any(1))[:, 0].tolist():
-        columns = torch.nonzero(by_point[i])[:, 0]
-        apart = ratio * (points[index[i]].double() - points[start + columns].double())
-        exact = -(apart.square().sum(1) / 2 + eps[i] @ apart.T)
-        rows = torch.arange(i * draws, (i + 1) * draws, device=logits.device)
-        logits[rows[:, None], columns] = exact
 
 
 def _noise(index: Tensor, d: int, draws: int, antithetic: bool, seed: int) -> Tensor:
@@ -294,7 +252,7 @@ def _information(
             error = weights.norm(dim=1, keepdim=True) * (own_squares.sqrt() + squares.sqrt())
             error = product_rounding(d) * (error + precision / 2 * (own_squares + squares))
             doubtful = (error > ROUNDING) & (part > -NEGLIGIBLE - error)
-            _repair(part, doubtful, points, start, index, eps, alpha / sigma)
+            repair(part, doubtful, points, start, index, eps, alpha / sigma)
         new_top = torch.maximum(top, part.amax(1))
         total *= torch.exp(top - new_top)
         total += part.sub_(new_top[:, None]).exp_().sum(1)
@@ -323,15 +281,6 @@ def _products(weights: Tensor, part: Tensor, centre: Tensor) -> Tensor:
     """weights . (c_j, |c_j|^2) of centred points c_j = x_j - centre."""
     centred = part - centre
     return weights @ torch.cat([centred, (centred * centred).sum(-1, keepdim=True)], -1).mT
-
-
-def _squares(noisy: Tensor, part: Tensor, centre: Tensor) -> Tensor:
-    """-|x_t - alpha x_j|^2 / (2 sigma^2), one coordinate at a time; `noisy` is (x_t, alpha, sigma)."""
-    alpha, sigma = noisy[..., -2, None], noisy[..., -1, None]
-    squares = noisy.new_zeros(())
-    for c in range(part.shape[-1]):
-        squares = squares + ((noisy[..., c, None] - alpha * part[..., None, :, c]) / sigma).square()
-    return -squares / 2
 
 
 def _softmax_mean(

@@ -269,6 +269,10 @@ def test_points_where_products_cancel_are_compared_by_differences(monkeypatch):
     assert abs(float(values[0].detach()) - mutual_information(far, 0.8, 0.6, draws=40).value) < 0.1
     alone, _ = mutual_information_batch(sets[1:], alpha[1:], sigma[1:], 40, [1], "far")
     assert float(values[1].detach()) == float(alone[0].detach())  # a set is not touched by how far another one is out
+    wild = torch.cat([x, torch.full((1, 3), 1e20, dtype=DOUBLE)])
+    found, se = mutual_information_batch(wild[None], alpha[:1], sigma[:1].detach(), 40, [0], "far")
+    expected = mutual_information(wild, 0.8, 0.6, draws=40)
+    assert abs(float(found[0]) - expected.value) < 4 * math.hypot(float(se[0]), expected.se)
     (slope,) = torch.autograd.grad(values.sum(), sigma)
     assert bool((slope < 0).all())
 

@@ -41,7 +41,7 @@ NO_ROW = {
     "vae.neighbours.sample_means": "draws from a model",
     "scoregen.kl.KlConfig": "options", "scoregen.kl.main": "the command of kl_to_mixture",
     "infodiffusion.metrics.Extractor": "a network", "infodiffusion.metrics.SmallNetwork": "a network",
-    "infodiffusion.metrics.extract": "images in, features out", 
+    "infodiffusion.metrics.extract": "images in, features out",
     "infodiffusion.metrics.Features": "an array with a name",
     "infodiffusion.metrics.load_extractor": "reads a file", "infodiffusion.metrics.load_moments": "reads a file",
     "infodiffusion.metrics.save_moments": "writes a file", "infodiffusion.metrics.network_name": "a name",
