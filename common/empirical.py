@@ -235,6 +235,7 @@ def _information(
     own = (weights.view(-1, draws, d) * own_points).sum(-1).flatten()
     own -= (precision / 2 * (own_points**2).sum(-1)).expand(-1, draws).flatten()
     row_index = index.repeat_interleave(draws)
+    level = torch.zeros_like(own) if careful else own  # the logit of j = i, which exact ones are counted from
     top = torch.full_like(own, -math.inf)
     total = torch.zeros_like(own)
     logits = own.new_empty(len(weights), min(block, n))
@@ -244,10 +245,10 @@ def _information(
         torch.mm(weights, inner.T, out=part)
         squares = (inner * inner).sum(1)
         part -= precision / 2 * squares
-        part -= own[:, None]
         here = torch.nonzero((row_index >= start) & (row_index < start + len(inner))).squeeze(1)
-        part[here, row_index[here] - start] = 0.0
+        part[here, row_index[here] - start] = own[here]
         if careful:
+            part -= own[:, None]
             own_squares = own_points.square().sum(-1).expand(-1, draws).flatten()[:, None]
             error = weights.norm(dim=1, keepdim=True) * (own_squares.sqrt() + squares.sqrt())
             error = product_rounding(d) * (error + precision / 2 * (own_squares + squares))
@@ -257,7 +258,7 @@ def _information(
         total *= torch.exp(top - new_top)
         total += part.sub_(new_top[:, None]).exp_().sum(1)
         top = new_top
-    return (math.log(n) - (torch.log(total) + top)).view(len(index), draws)
+    return (math.log(n) - (torch.log(total) + top - level)).view(len(index), draws)
 
 
 def _mean_and_se_of_points(values: Tensor, n: int, antithetic: bool) -> tuple[Tensor, Tensor]:

@@ -33,5 +33,6 @@ def farthest(points: Tensor, centre: Tensor) -> Tensor:
         points: of any type.
         centre: (..., 1, d) or (d,).
     """
-    low, high = (end.double() for end in torch.aminmax(points.detach(), dim=-2, keepdim=True))
+    points = points.detach()
+    low, high = (end.double() for end in (points.amin(-2, keepdim=True), points.amax(-2, keepdim=True)))
     return torch.maximum(high - centre, centre - low).norm(dim=-1)[..., 0]
