@@ -8,6 +8,7 @@ import torch
 from instrument import Instrument, Numbers, Sample, power, same
 
 from common.mmd import gaussian_kernel, median_bandwidth, mmd2, mmd2_loss, polynomial_mmd2
+from diffusion.kde import kl_kde, log_kde
 from infodiffusion import metrics
 
 FOLDS = "training and test folds share copies of an example, which are read there by heart"
@@ -144,6 +145,13 @@ def mmd_of_copies(width: float | None):
     return theory
 
 
+def kde(sample: Sample) -> Numbers:
+    """The bandwidth in the data's unit."""
+    (x, y), bandwidth = tensors(sample), 0.4 * sample.unit
+    density = log_kde(x, y, bandwidth).mean() + 2 * math.log(sample.unit)
+    return Numbers(np.array([kl_kde(x, y, bandwidth), float(density)]))
+
+
 def small(source: np.random.Generator) -> Sample:
     return pair(source, 8, 7)
 
@@ -254,6 +262,13 @@ ROWS = (
         # Rounding is that of the sums alone: the exact value is of the rounded data. Terms may exceed their sum.
         rounding=1e4,
         relative=True,
+    ),
+    Instrument(
+        "KL by kernel densities",
+        ("diffusion.kde.kl_kde", "diffusion.kde.log_kde"),
+        pair,
+        kde,
+        {"scale": same, "shift": same, "permutation": same, "copies": same},
     ),
     Instrument(
         "MMD, median width",

@@ -27,7 +27,8 @@ SEED = st.integers(0, 2**20)
 
 MODULES = (
     "common.empirical", "common.mmd", "common.mixture", "common.gaussian_baseline", "common.categorical_mixture",
-    "common.baselines", "diffusion.terms", "itdiffusion.nll", "vae.scores", "vae.score_files", "vae.score_errors",
+    "common.baselines", "diffusion.kde", "diffusion.terms", "itdiffusion.nll", "vae.scores", "vae.score_files",
+    "vae.score_errors",
     "vae.duplicates", "vae.neighbours", "scoregen.kl", "scoregen.density",
 )  # fmt: skip
 NO_ROW = {
