@@ -14,15 +14,17 @@ from common.errors import UserError
 from common.user_paths import user_path
 
 
-def read_array(path: Path, least: int = 2) -> Tensor:
+def read_array(path: Path, least: int = 2, whole: bool = False) -> Tensor:
     """The numbers of a .npy file, (n, ...): float64 and float32 as they are, others as the smaller that holds them all.
 
     Args:
         path: the file; pickles are not read.
         least: fewest examples.
+        whole: keep whole numbers as they are, for what only compares them (labels) or takes their differences.
 
     Raises:
-        UserError: no such file, not an array of finite numbers, or too few examples.
+        UserError: no such file, not an array of finite numbers, too few examples, or numbers that float64 does not hold
+            (whole ones beyond 2^53).
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -37,9 +39,25 @@ def read_array(path: Path, least: int = 2) -> Tensor:
         raise UserError(f"'{path}' has {len(array)} examples: expected at least {least}, along the first dimension")
     if not np.isfinite(array).all():
         raise UserError(f"'{path}' has values that are not finite: remove them first")
-    if array.dtype not in (np.float32, np.float64):  # float32 holds whole numbers up to 2^24
-        array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    if array.dtype not in (np.float32, np.float64) and not (whole and array.dtype.kind in "iu"):
+        array = _as_float(path, array)
     return torch.from_numpy(np.ascontiguousarray(array))  # one layout for equal numbers, whoever saved them
+
+
+def _as_float(path: Path, array: np.ndarray) -> np.ndarray:
+    """The same numbers in float32, which holds whole ones up to 2^24, or in float64."""
+    held = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    # Above 2^53 numpy compares whole numbers with floats as floats, so both ways are taken: the way back wraps at 2^63.
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        exact = np.abs(held) < 2.0**53
+        if not exact.all() and any(int(number) != int(float(number)) for number in array[~exact]):
+            raise UserError(
+                f"'{path}' has whole numbers beyond 2^53 that float64 does not hold: subtract a constant, or divide "
+                "first"
+            )
+    if not np.isfinite(held).all():
+        raise UserError(f"'{path}' has values beyond the range of float64: rescale them first")
+    return held
 
 
 def load_function(name: str, option: str) -> Callable[..., Any]:

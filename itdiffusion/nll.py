@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from common import atomic
@@ -25,9 +26,6 @@ from itdiffusion.nll_measure import Measurement, measure
 from itdiffusion.nll_problem import Problem, denoiser_of, other_denoiser, problem_of
 from itdiffusion.ode_nll import MARGIN, ode_nll
 
-LARGEST_WHOLE = 2.0**23
-"""From here on every float32 is a whole number, whatever the data is."""
-
 
 def main() -> None:
     """Print the NLL."""
@@ -42,9 +40,8 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     """
     config.check()
     problem = problem_of(config)
-    shape = tuple(problem.x.shape[1:])
-    denoiser, device = denoiser_of(config, shape)
-    other = other_denoiser(config, shape, device) if config.against else None
+    denoiser, device = denoiser_of(config, problem.x)
+    other = other_denoiser(config, problem.x, device) if config.against else None
     batches = (problem.transform(part) for part in problem.fit.split(4096))
     floor = problem.bins.step**2 / 12 if problem.bins else 0.0
     reference = GaussianReference.fit(batches, diagonal=config.diagonal, floor=floor)
@@ -69,8 +66,8 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
 
 
 def _all_whole(x: Tensor) -> bool:
-    """Whether all values are whole numbers though their type could hold others."""
-    return float(x.abs().max()) < LARGEST_WHOLE and bool((x == x.round()).all())
+    """Whether all values are whole numbers, and not because the type has no others of that size."""
+    return bool((x == x.round()).all()) and float(x.abs().max()) * torch.finfo(x.dtype).eps < 1
 
 
 def _warn_of(reading: str | None) -> None:

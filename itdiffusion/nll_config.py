@@ -17,7 +17,8 @@ class NllConfig:
 
     denoiser: str = ""
     """module:function, called with z (n, ...) and logsnr (n,), torch float32, in the channel
-    z = sqrt(s(logsnr)) x + sqrt(s(-logsnr)) eps; returns eps_hat like z."""
+    z = sqrt(s(logsnr)) x + sqrt(s(-logsnr)) eps; returns eps_hat like z. float64 data that float32 would blur (far from
+    0 beside its spread) stays float64, and so do z and logsnr."""
     checkpoint: str = ""
     """Instead of --denoiser: a run folder of this repository, IDDPM's .pt, or a Hugging Face DDPM folder."""
     data: str = ""

@@ -115,7 +115,15 @@ def kl_to_mixture(
         ticks = itertools.count(1)
         fine, coarse = (
             grid_density(
-                of_grid, schedule, x, 1, T=T, steps=count, dtype=dtype, tick=lambda: progress.update(next(ticks))
+                of_grid,
+                schedule,
+                x,
+                1,
+                T=T,
+                steps=count,
+                dtype=dtype,
+                std=std,
+                tick=lambda: progress.update(next(ticks)),
             )
             for count in (steps, steps // 2)
         )
