@@ -1,7 +1,6 @@
 """Which runs make up a finished K x L grid, and where each network's log p(x) and weights are."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from common.checkpoints import load_latest
 from common.config import NOT_IN_ID, identity
 from common.errors import UserError
+from common.files import load_json, load_npz
 from common.runs import Run
 from vae.config import VAEConfig
 from vae.folds import fold_of
@@ -22,6 +22,8 @@ from vae.run import build
 
 FREE = ("repeat", "folds")
 """Settings in which the runs of one grid differ."""
+
+AGAIN = "delete it and run vae/run_memorization.sh again"
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,12 @@ def networks(grid: GridConfig, index: np.ndarray) -> Iterator[Network]:
     wanted = {(repeat, fold) for repeat in range(grid.L) for fold in range(grid.K)}
     for provenance, path in _files(grid):
         repeat = int(provenance["config"]["repeat"])
-        with np.load(path, allow_pickle=False) as found:
-            mine = [j for j, fold in enumerate(found["folds"].tolist()) if (repeat, fold) in wanted]
-            if not mine:
-                continue
-            logpx, folds, epochs = found["train_logpx"], found["folds"], found["epochs"]
-            rows, labels = np.searchsorted(index, found["train_index"]), found["train_label"]
+        mine = [j for j, fold in enumerate(_arrays(path, "folds")["folds"].tolist()) if (repeat, fold) in wanted]
+        if not mine:
+            continue
+        found = _arrays(path, "train_logpx", "folds", "epochs", "train_index", "train_label")
+        logpx, folds, epochs = found["train_logpx"], found["folds"], found["epochs"]
+        rows, labels = np.searchsorted(index, found["train_index"]), found["train_label"]
         for j in mine:
             wanted.remove((repeat, int(folds[j])))
             yield Network(repeat, int(folds[j]), logpx[j], epochs, rows, labels)
@@ -146,6 +148,10 @@ def last_networks(grid: GridConfig, inputs: Inputs, repeat: int) -> Iterator[tup
             yield folds, trained.vae.eval().requires_grad_(False)
 
 
+def _arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    return load_npz(path, names, what="a whole .npz file of a run's arrays", remedy=AGAIN)
+
+
 def _settings(grid: GridConfig) -> dict[str, Any]:
     return {item.name: getattr(grid, item.name) for item in dataclasses.fields(VAEConfig)}
 
@@ -155,7 +161,7 @@ def _files(grid: GridConfig) -> Iterator[tuple[dict[str, Any], Path]]:
     wanted = {name: item for name, item in identity(VAEConfig(**_settings(grid))).items() if name not in FREE}
     found = []
     for path in sorted((grid.results_dir / "vae" / "images").glob("*.json")):
-        provenance = json.loads(path.read_text())
+        provenance = load_json(path, dict, "the provenance of a run", AGAIN)
         config = provenance.get("config", {})
         if provenance.get("experiment") == "cv" and all(config.get(name) == item for name, item in wanted.items()):
             found.append((provenance, path.with_suffix(".npz")))

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from common import atomic
+from common.files import load_json, load_npz, names_in_npz
+
+ARRAYS, AGAIN = "a whole .npz file of a run's arrays", "delete it and run its command again"
 
 
 def write_arrays(
@@ -31,14 +34,17 @@ def write_arrays(
 
 
 def read_arrays(results: Path, paper: str, experiment: str) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
-    """All array files of one experiment as (provenance, arrays): the user's own or, where none are, the reference."""
+    """All array files of one experiment as (provenance, arrays): the user's own or, where none are, the reference.
+
+    Raises:
+        UserError: a file is damaged.
+    """
     for root in (results, results / "reference"):
         found = []
         for path in sorted((root / paper / "images").glob("*.npz")):
-            provenance = json.loads(path.with_suffix(".json").read_text())
-            if provenance["experiment"] == experiment:
-                with np.load(path, allow_pickle=False) as file:
-                    found.append((provenance, {name: file[name] for name in file.files}))
+            provenance = load_json(path.with_suffix(".json"), dict, "the provenance of a run", AGAIN)
+            if provenance.get("experiment") == experiment:
+                found.append((provenance, load_npz(path, names_in_npz(path, ARRAYS, AGAIN), (), ARRAYS, AGAIN)))
         if found:
             return found
     return []

@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 
 from common import atomic
 from common.errors import UserError
+from common.files import contents, reading
 from common.results.schema import TABLES, Table, check_row, table_of
 
 COMPRESS_ROWS = 50_000
@@ -136,11 +136,8 @@ def _body(declared: Table, path: Path) -> str:
             f"'{path}' was written under version {version} of {declared.name}, this code reads version "
             f"{declared.version}: move the file away and run its command again"
         )
-    try:
-        content = path.read_bytes()
-        header, _, body = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().partition("\n")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"'{path}' is damaged ({error}): delete it and run its command again") from error
+    with reading(path, "a whole table", "delete it and run its command again"):
+        header, _, body = contents(path).decode().partition("\n")
     if header.split(",") != declared.names():
         raise UserError(f"'{path}' does not have the columns of {declared.name}: delete it and run its command again")
     if body.count("\n") != rows:
