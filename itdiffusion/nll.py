@@ -20,6 +20,7 @@ from common.data.places import default_data_dir
 from common.device import pick_device
 from common.errors import UserError, run_main
 from common.estimate import nats_to_bpd
+from common.files import check_out
 from common.immse import (
     Bins,
     Curve,
@@ -180,6 +181,8 @@ def _check(config: NllConfig) -> None:
         raise UserError("--loc and --scale go together: give both or none")
     if config.discrete_step < 0 or config.n < 0 or config.n == 1 or config.batch < 0:
         raise UserError("--discrete-step and --batch must be 0 or more, --n 0 or at least 2")
+    if config.store:
+        check_out(config.store, "--store", "CURVES.npy", [config.data, config.reference])
     pick_device(config.device or "cpu")
 
 
