@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from common.errors import UserError
-from infodiffusion.metrics.measured import Array, as_codes, as_numpy
+from infodiffusion.metrics.measured import Array, as_codes, as_numbers, as_numpy
 
 
 def auroc_matrix(codes: Array, attributes: Array) -> np.ndarray:
@@ -51,8 +51,12 @@ def as_attributes(attributes: Array, n: int) -> np.ndarray:
 
 
 def binarise(factors: Array) -> np.ndarray:
-    """Attributes (n, f): 1 where a factor is above its median (or, where none is, at its largest value)."""
-    array = as_numpy(factors)
+    """Attributes (n, f): 1 where a factor is above its median (or, where none is, at its largest value).
+
+    Raises:
+        UserError: factors that are no finite numbers.
+    """
+    array = as_numbers(factors, "factors")
     array = array[:, None] if array.ndim == 1 else array
     above = array > np.median(array, axis=0)
     return np.where(above.any(0), above, array == array.max(0)).astype(np.int64)

@@ -25,12 +25,13 @@ from infodiffusion.metrics.inputs import (
     read_factors,
     read_features,
     read_images,
-    read_reference,
+    read_samples,
 )
 from infodiffusion.metrics.kernel import kid, mmd
 from infodiffusion.metrics.measured import Measured, as_factors
 from infodiffusion.metrics.mig import mig
 from infodiffusion.metrics.options import CodeOptions, FeatureOptions, InformationOptions, SampleOptions, StatsOptions
+from infodiffusion.metrics.pixels import PIXELS, Pixels
 from infodiffusion.metrics.small_network import train_extractor
 from infodiffusion.metrics.tad import tad
 
@@ -83,8 +84,8 @@ def run_auroc(options: CodeOptions) -> Record:
 def run_fid(options: SampleOptions) -> Record:
     """The Frechet distance."""
     extractor, reference = _extractor(options), _reference(options.ref, options.real)
-    real = read_reference(options.real, extractor, options.data_dir)
-    return _records([fid(real, _generated(options, extractor), reference, options.force)])
+    real, generated = read_samples(options.real, options.generated, extractor, options.data_dir)
+    return _records([fid(real, generated, reference, options.force)])
 
 
 def run_kid(options: SampleOptions) -> Record:
@@ -160,19 +161,17 @@ def _codes_and_factors(options: CodeOptions) -> tuple[np.ndarray, np.ndarray]:
 
 def _both(options: SampleOptions) -> tuple[Features, Features]:
     extractor = _extractor(options)
-    real = read_reference(options.real, extractor, options.data_dir)
+    real, generated = read_samples(options.real, options.generated, extractor, options.data_dir)
     if isinstance(real, Moments):
         raise UserError(f"'{options.real}' holds moments, which only fid takes: give the examples themselves")
-    return real, _generated(options, extractor)
-
-
-def _generated(options: SampleOptions, extractor: Extractor | None) -> Features:
-    return read_features(options.generated, "--generated", extractor, options.data_dir)
+    return real, generated
 
 
 def _extractor(options: SampleOptions | StatsOptions) -> Extractor | None:
     if options.features == NONE:
         return None
+    if options.features == PIXELS:
+        return Pixels()
     return load_extractor(Path(options.features), options.resize, pick_device(options.device))
 
 
