@@ -147,7 +147,7 @@ def _parse(path: Path, contents: bytes) -> tuple[np.ndarray, np.ndarray, bool]:
 def _check_places(pickled: bytes) -> None:
     """Refuse a pickle that keeps a value at a place beyond its own length: all places before it would take memory."""
     for opcode, argument, _ in pickletools.genops(pickled):
-        if opcode.name == "LONG_BINPUT" and int(argument) > len(pickled):
+        if opcode.name == "LONG_BINPUT" and argument is not None and argument > len(pickled):
             raise DamagedFileError(f"it keeps value number {argument:,} of {len(pickled):,} bytes")
 
 

@@ -165,9 +165,7 @@ def load_small(path: Path) -> SmallNetwork | None:
 
     if path.suffix != SUFFIX:
         return None
-    with reading(
-        path, "a small feature network", f"make it with python -m infodiffusion.metrics features --out {path}"
-    ):
+    with reading(path, "a small feature network", "make it with python -m infodiffusion.metrics features"):
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
