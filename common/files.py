@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ def load_npz(
         UserError: there is no such file, it is damaged, or it lacks an array.
     """
     found = {}
-    with reading(path, what, remedy), zipfile.ZipFile(path) as archive:
+    with reading(path, what, remedy), _archive(path) as archive:
         for name in (*required, *optional):
             member = archive.NameToInfo.get(f"{name}.npy")
             if member is not None:
@@ -114,8 +115,11 @@ def names_in_npz(path: Path, what: str, remedy: str) -> list[str]:
     Raises:
         UserError: see `load_npz`.
     """
-    with reading(path, what, remedy), zipfile.ZipFile(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    with reading(path, what, remedy), _archive(path) as archive:
+        names = archive.namelist()
+        if not all(name.endswith(".npy") for name in names):
+            raise DamagedFileError("it has members that are no arrays")
+        return [name.removesuffix(".npy") for name in names]
 
 
 def load_json(path: Path, kind: type[Found], what: str, remedy: str) -> Found:
@@ -191,6 +195,18 @@ def check_out(given: str, option: str, example: str, sources: Sequence[str] = ()
     if not out.parent.is_dir():
         raise UserError(f"{option} {given}: there is no folder '{out.parent}'; make it first")
     return out
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    """The .npz file, opened; refused where its list of members is shorter than its end says."""
+    archive = zipfile.ZipFile(path)
+    with path.open("rb") as file:
+        file.seek(-22, os.SEEK_END)
+        signature, listed = struct.unpack("<4s6xH10x", file.read())
+    if signature == b"PK\x05\x06" and listed not in (len(archive.infolist()), 0xFFFF):  # that is: more than can be said
+        archive.close()
+        raise DamagedFileError(f"it lists {len(archive.infolist())} members and says that they are {listed}")
+    return archive
 
 
 def _array(file: IO[bytes], size: int) -> np.ndarray:
