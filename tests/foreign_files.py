@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ from common.checkpoints import load_latest, save_checkpoint
 from common.data import celeba, cifar, idx
 from common.data.factor_files import DSPRITES, dsprites
 from common.data.folder import load_folder
+from common.errors import UserError
 from common.immse import GaussianReference
 from common.networks.unet import UNet, UNetConfig
 from common.results import read_arrays, write_arrays
@@ -227,6 +229,16 @@ READERS = {
     ),
 }
 """By name."""
+
+
+def outcome(name: str, folder: Path) -> tuple[str, list[Any] | None]:
+    """What a reader gives; or the sentence in which it refuses, and None. Whatever else it raises goes on."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return "", READERS[name].read(folder)
+    except UserError as refusal:
+        return str(refusal), None
 
 
 def same(found: list[Any], expected: list[Any]) -> bool:
