@@ -69,4 +69,4 @@ def test_damage_is_one_sentence_in_many_more_examples(tmp_path, name, capsys):
     number = random.SystemRandom().randrange(1 << 32)
     with capsys.disabled():
         print(f"\n{name}: seed {number}")  # noqa: T201 (to find it again)
-    fuzz(name, tmp_path, 4_000, number)
+    fuzz(name, tmp_path, 10_000, number)
