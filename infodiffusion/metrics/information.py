@@ -1,11 +1,10 @@
 """Mutual information of the input with its code, by `common.mi`."""
 
-import numpy as np
 import torch
 
 from common.errors import UserError
 from common.mi import Settings, mutual_information
-from infodiffusion.metrics.measured import Array, Measured, as_codes, as_numpy
+from infodiffusion.metrics.measured import Array, Measured, as_codes, as_numbers
 
 
 def information(
@@ -33,12 +32,12 @@ def information(
         UserError: steps and minutes are both given, or the arrays cannot be used (other lengths, say).
     """
     codes = as_codes(codes)
-    flat = as_numpy(inputs)
+    flat = as_numbers(inputs, "inputs")
     if len(flat) != len(codes):
         raise UserError(f"{len(codes)} codes and {len(flat)} inputs: they must be pairs")
     flat = flat.reshape(len(flat), -1)
     settings = Settings(steps=steps if steps or minutes else Settings().steps, minutes=minutes, seed=seed)
     settings.check()
     settings.check_one_length()
-    found = mutual_information(flat.astype(np.float64), codes, settings, device)
+    found = mutual_information(flat, codes, settings, device)
     return Measured(f"information_nats[steps={found.steps}]", found.estimate.value, found.estimate.se, len(codes))

@@ -184,7 +184,7 @@ def test_the_table_that_is_read_is_not_overwritten(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     code, _, err = call(memorization.main, monkeypatch, capsys, "scores", "--logpx", path, "--out", "long.csv")
     assert code == 2
-    assert "is the table that is read" in err
+    assert "is what is read" in err
     assert path.read_bytes() == before
 
 
