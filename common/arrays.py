@@ -42,6 +42,18 @@ def read_array(path: Path, least: int = 2, whole: bool = False) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))  # one layout for equal numbers, whoever saved them
 
 
+def read_labels(path: Path) -> np.ndarray:
+    """Class labels, factors or other numbers of a .npy file, (n, ...): whole numbers and names of classes as they are.
+
+    Raises:
+        UserError: no such file, neither numbers nor names, or fewer than two examples.
+    """
+    array = load_npy(path, "a readable .npy file of numbers or names of classes")
+    if array.dtype.kind in "US" and array.ndim >= 1 and len(array) >= 2:
+        return array
+    return read_array(path, whole=True).numpy()
+
+
 def _as_float(path: Path, array: np.ndarray) -> np.ndarray:
     """The same numbers in float32, which holds whole ones up to 2^24, or in float64."""
     with np.errstate(over="ignore"):  # longdouble beyond float64, said below

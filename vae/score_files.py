@@ -20,6 +20,9 @@ from vae.score_errors import shared_se
 from vae.scores import ScoreSums
 
 COLUMNS = ("run", "index", "inside", "logpx")
+ABSENT = {"run": [""], "index": [""], "inside": [""], "logpx": ["", "NA", "NaN", "nan", "None", "null"]}
+"""What stands for no value: a run or an example may be called NA or None."""
+WHOLE = r"-?[1-9]\d{0,17}|0"
 QUANTILES = (0.5, 0.95, 0.999)
 
 
@@ -77,8 +80,9 @@ def read_long(path: Path) -> pd.DataFrame:
     what = f"a readable .csv file with the columns {', '.join(COLUMNS)}"
     with reading(path, what, "write it again"):
         frame = pd.read_csv(
-            io.BytesIO(contents(path)), encoding="utf-8-sig", usecols=lambda name: name in COLUMNS, dtype={"run": str}
-        )
+            io.BytesIO(contents(path)), encoding="utf-8-sig", usecols=lambda name: name in COLUMNS,
+            dtype={"run": str, "index": str}, keep_default_na=False, na_values=ABSENT,
+        )  # fmt: skip
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
         raise UserError(f"'{path}' has no column '{missing[0]}': expected {', '.join(COLUMNS)}")
@@ -90,7 +94,7 @@ def read_long(path: Path) -> pd.DataFrame:
     if not frame["inside"].isin([0, 1]).all():
         line = next(row for row, good in enumerate(frame["inside"].isin([0, 1])) if not good)
         raise UserError(f"'{path}', line {line + 2}: inside is {frame['inside'].iloc[line]}, expected 0 or 1")
-    if frame["index"].dtype == bool:
+    if frame["index"].isin(["True", "False"]).all():
         raise UserError(f"'{path}': index is True or False, expected the number or name of each example")
     if frame["logpx"].dtype.kind not in "iuf" or not np.isfinite(frame["logpx"]).all():
         raise UserError(f"'{path}': logpx has values that are not finite numbers")
@@ -98,7 +102,10 @@ def read_long(path: Path) -> pd.DataFrame:
     if twice.any():
         row = frame[twice].iloc[0]
         raise UserError(f"'{path}': index {row['index']} stands twice in run {row['run']}: expected one line for each")
-    return frame.assign(inside=frame["inside"].astype(bool))
+    index = frame["index"]
+    if index.str.fullmatch(WHOLE).all():  # numbers are sorted as such; 007 is a name, and not 7
+        index = index.astype(np.int64)
+    return frame.assign(inside=frame["inside"].astype(bool), index=index)
 
 
 def score_table(long: pd.DataFrame) -> pd.DataFrame:

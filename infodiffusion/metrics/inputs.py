@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import read_array
+from common.arrays import read_array, read_labels
 from common.data import NAMES, ImageSet, load
 from common.data.folder import load_folder
 from common.data.registry import ALIASES
@@ -46,7 +46,7 @@ def read_codes(source: str, option: str, data_dir: Path, whole: bool = False) ->
 
 
 def read_factors(source: str, data_dir: Path) -> np.ndarray:
-    """A .npy file (n, f) or (n,), or the factors (else labels) of a registered data set.
+    """A .npy file (n, f) or (n,) of numbers or names, or the factors (else labels) of a registered data set.
 
     Raises:
         UserError: nothing given, nothing there, or a data set without factors.
@@ -54,7 +54,7 @@ def read_factors(source: str, data_dir: Path) -> np.ndarray:
     if not source:
         raise UserError("--factors is missing: give a .npy file, examples first, or a registered data set")
     if not is_data_set(source):
-        return read_array(Path(source), whole=True).numpy()
+        return read_labels(Path(source))
     images = data_set(source, data_dir)
     found = images.labels if images.factors is None else images.factors
     if found is None:

@@ -12,6 +12,7 @@ from common.errors import UserError, run_main
 from common.mmd import mmd2, mmd2_of, polynomial_gram
 from infodiffusion import metrics
 from infodiffusion.metrics.__main__ import main
+from infodiffusion.metrics.inputs import read_factors
 from infodiffusion.metrics.pixels import Pixels
 
 RNG = np.random.default_rng(0)
@@ -182,3 +183,12 @@ def test_features_of_two_ranges_are_said(run):
     assert err.startswith("warning: --generated has values 0 .. 1 and --real 0 .. 255")
     assert run("kid --real codes.npy --generated codes.npy")[2] == ""
     assert run("kid --real flat.npy --generated flat.npy")[2] == ""
+
+
+def test_factors_may_be_names_of_classes(tmp_path, monkeypatch, capsys):
+    names = np.array(["NA", "cat", "007"])[np.arange(60) % 3]
+    np.save(tmp_path / "names.npy", names)
+    assert np.array_equal(read_factors(str(tmp_path / "names.npy"), tmp_path), names)
+    codes = np.random.default_rng(0).normal(size=(60, 2)) + (np.arange(60) % 3)[:, None]
+    numbers = np.unique(names, return_inverse=True)[1]
+    assert metrics.mig(codes, names).value == metrics.mig(codes, numbers).value
