@@ -1,4 +1,4 @@
-"""Whether a denoiser returns eps_hat at all: what else its output may be, where that fits the data far better."""
+"""Whether a model is in the convention that it was told: another one that fits the data far better is named."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,27 +6,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.immse import Denoiser, GaussianReference, LogsnrRange
+from common.denoise import PREDICTS, Denoiser
+from common.immse import GaussianReference, LogsnrRange
 from common.immse.noise import curve_noise
 from common.schedules import logsnr_to_alpha_sigma
 
 PILOT = 256
 LEVELS = 9
-READINGS: dict[str, Callable[[Tensor, Tensor, float, float], Tensor]] = {
-    "eps_hat": lambda out, z, alpha, sigma: out,
-    "-eps_hat": lambda out, z, alpha, sigma: -out,
-    "x0_hat": lambda out, z, alpha, sigma: (z - alpha * out) / sigma,
-    "v_hat = alpha eps - sigma x0": lambda out, z, alpha, sigma: sigma * z + alpha * out,
-    "-v_hat = sigma x0 - alpha eps": lambda out, z, alpha, sigma: sigma * z - alpha * out,
-    "the score -eps_hat / sigma": lambda out, z, alpha, sigma: -sigma * out,
-}
-"""What a network may return, as eps_hat in the channel z = alpha x + sigma eps."""
-TOLD = "eps_hat"
+BETTER = 1.05
+SAME = {"edm": "x0"}
+"""Predictions that are the same number under two names."""
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Another reading of a denoiser's output that fits far better than eps_hat; and evaluations."""
+    """Another reading of a model's output (one of `PREDICTS`) that fits far better than what was told; evaluations."""
 
     reading: str | None
     evaluations: int
@@ -41,15 +35,15 @@ def suspect(
     seed: int,
     transform: Callable[[Tensor], Tensor],
 ) -> Suspicion:
-    """Name what a denoiser seems to return, where that is not eps_hat.
+    """Name what a model seems to predict, where that is not what it was told to.
 
     On a pilot of examples at some log-SNRs the mean square error of each reading is set beside that of the optimal
-    linear denoiser, the Gaussian's. Another reading is named if, summed over them, the output taken as told is worse
-    than the Gaussian and the other reading at most a tenth worse than it, and if the other one is nowhere worse than
-    what was told by more than a hundredth (where little noise is left v_hat is all but eps_hat).
+    linear denoiser, the Gaussian's. Another reading is named if, summed over them, it is no worse than the Gaussian and
+    better than the output as told by a twentieth, and if it is nowhere worse than that by more than a hundredth (where
+    little noise is left v_hat is all but eps_hat).
 
     Args:
-        denoiser: called as in `common.immse.measure_curve`.
+        denoiser: in the convention that was told.
         x: examples.
         reference: the Gaussian of the data.
         where: the range of log-SNRs.
@@ -60,22 +54,34 @@ def suspect(
     flat, points = pilot.flatten(1), torch.arange(LEVELS)
     levels = torch.linspace(where.low, where.high, LEVELS, dtype=torch.float64)
     eps = curve_noise("independent", (len(flat), reference.d), 0, points, LEVELS, seed).to(flat)
+    kinds, told = readings(denoiser), SAME.get(denoiser.predicts, denoiser.predicts)
     linear, errors = [], []
     for j, a in enumerate(levels):
         alpha, sigma = (float(v) for v in logsnr_to_alpha_sigma(a))
-        z = alpha * flat + sigma * eps[:, j]
+        z = (alpha * flat + sigma * eps[:, j]).reshape(pilot.shape)
         rows = torch.full((len(flat),), float(a), dtype=flat.dtype, device=flat.device)
-        out = denoiser(z.reshape(pilot.shape).clone(), rows).flatten(1)
-        errors.append([_square_error(eps[:, j], read(out, z, alpha, sigma)) for read in READINGS.values()])
-        linear.append(_square_error(eps[:, j], reference.eps_hat(z, rows)))
+        level = denoiser.level(rows)
+        out = denoiser.output(z, level)
+        hats = [denoiser.read(out, z, rows, level, kind).eps_hat.flatten(1) for kind in kinds]
+        errors.append([_square_error(eps[:, j], hat) for hat in hats])
+        linear.append(_square_error(eps[:, j], reference.eps_hat(z, rows).flatten(1)))
     found, gaussian = torch.tensor(errors), torch.tensor(linear)
-    told = found[:, list(READINGS).index(TOLD)]
-    spent = LEVELS * len(flat)
-    name = list(READINGS)[int(found.sum(0).argmin())]
-    other = found[:, list(READINGS).index(name)]
-    fits = bool(other.sum() <= 1.1 * gaussian.sum()) and bool((other <= 1.01 * told).all())
-    wrong = bool(told.sum() > 1.1 * gaussian.sum())
-    return Suspicion(name if fits and wrong and name != TOLD else None, spent)
+    as_told = found[:, kinds.index(told)]
+    name = kinds[int(found.sum(0).argmin())]
+    other = found[:, kinds.index(name)]
+    fits = bool(other.sum() <= gaussian.sum()) and bool((other <= 1.01 * as_told).all())
+    better = bool(as_told.sum() > BETTER * other.sum())
+    return Suspicion(name if fits and better else None, LEVELS * len(flat))
+
+
+def readings(denoiser: Denoiser) -> list[str]:
+    """What its output might be: the channel has no velocity, and only EDM's network sees a preconditioned input."""
+    raw = denoiser.predicts == "edm-raw"
+    return [
+        kind
+        for kind in PREDICTS
+        if kind not in SAME and (kind != "edm-raw" or raw) and (denoiser.schedule or not kind.endswith("flow"))
+    ]
 
 
 def _square_error(eps: Tensor, eps_hat: Tensor) -> float:

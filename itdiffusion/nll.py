@@ -20,10 +20,10 @@ from common.estimate import mean_and_se, nats_to_bpd
 from common.immse import GaussianReference, LogsnrRange, NllEstimate, nll_by_example
 from common.immse.ranges import WORSE
 from itdiffusion.atoms import refuse_atoms
-from itdiffusion.convention import TOLD, suspect
+from itdiffusion.convention import suspect
 from itdiffusion.nll_config import NllConfig
 from itdiffusion.nll_measure import Measurement, measure
-from itdiffusion.nll_problem import Problem, denoiser_of, other_denoiser, problem_of
+from itdiffusion.nll_problem import Problem, model_of, other_denoiser, problem_of
 from itdiffusion.ode_nll import MARGIN, ode_nll
 
 
@@ -40,7 +40,8 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     """
     config.check()
     problem = problem_of(config)
-    denoiser, device = denoiser_of(config, problem.x)
+    model = model_of(config, problem.x)
+    denoiser, device = model.eps, model.device
     other = other_denoiser(config, problem.x, device) if config.against else None
     batches = (problem.transform(part) for part in problem.fit.split(4096))
     floor = problem.bins.step**2 / 12 if problem.bins else 0.0
@@ -59,9 +60,9 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
         _save(config.per_example, nll_by_example(found.curve))
     gaussian, gaussian_se = found.curve.spread(-found.curve.log_normal["raw"])
     if found.own.value > float(gaussian) + 2 * float(gaussian_se):
-        suspicion = suspect(denoiser, problem.x, reference, found.where.range, config.seed, transform)
+        suspicion = suspect(model.told, problem.x, reference, found.where.range, config.seed, transform)
         spent += suspicion.evaluations
-        _warn_of(suspicion.reading)
+        _warn_of(config.predicts, suspicion.reading)
     return _as_json(found, (float(gaussian), float(gaussian_se)), spent)
 
 
@@ -70,11 +71,11 @@ def _all_whole(x: Tensor) -> bool:
     return bool((x == x.round()).all()) and float(x.abs().max()) * torch.finfo(x.dtype).eps < 1
 
 
-def _warn_of(reading: str | None) -> None:
+def _warn_of(told: str, reading: str | None) -> None:
     if reading is not None:
         sys.stderr.write(
-            f"warning: as {TOLD} the model's output is worse than the linear denoiser, and as {reading} it is better: "
-            f"it seems to return {reading}\n"
+            f"warning: as {told} the model's output is worse than the linear denoiser, and as {reading} it is better: "
+            f"it seems to return {reading} (--predicts={reading})\n"
         )
 
 

@@ -1,14 +1,31 @@
 """Options of `python -m itdiffusion.nll`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from common.config import default_device
 from common.data.places import default_data_dir
+from common.denoise import PREDICTS, TIMES
 from common.device import pick_device
-from common.errors import UserError
+from common.errors import UserError, choose
+from common.given_schedules import EDM, Cosine, RectifiedFlow
 from common.outputs import check_out
+from common.schedules import DDPM, VE, VP, Schedule
+
+SCHEDULES: dict[str, Callable[[], Schedule | None]] = {
+    "channel": lambda: None,
+    "vp": VP,
+    "ve": VE,
+    "cosine": Cosine,
+    "ddpm-linear": DDPM.linear,
+    "ddpm-cosine": DDPM.cosine,
+    "edm": EDM,
+    "flow": RectifiedFlow,
+    "flow-noise-first": lambda: RectifiedFlow(noise_first=True),
+}
+"""Schedules by name; None: the channel itself."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +38,15 @@ class NllConfig:
     0 beside its spread) stays float64, and so do z and logsnr."""
     checkpoint: str = ""
     """Instead of --denoiser: a run folder of this repository, IDDPM's .pt, or a Hugging Face DDPM folder."""
+    predicts: str = "eps"
+    """What --denoiser returns: eps, x0, v, score (of x_t), flow (dx_t/dt), edm (D), edm-raw (F); -eps, -v, -flow."""
+    schedule: str = "channel"
+    """What --denoiser is called with: channel (z and its log-SNR, above), or x_t and the time of vp, ve, cosine,
+    ddpm-linear, ddpm-cosine (steps), edm (sigma), flow (data at t = 0), flow-noise-first."""
+    time: str = ""
+    """What --denoiser is told instead of the schedule's own time: t, 1000t, sigma, log-sigma/4, logsnr."""
+    sigma_data: float = 0.5
+    """sigma_data of edm-raw."""
     data: str = ""
     """A .npy file, examples first, on the scale that the denoiser takes; or the name of a registered image set (its
     test split on [-1, 1]) or 2-D law (--n draws)."""
@@ -87,6 +113,16 @@ class NllConfig:
             raise UserError("--discrete-step and --batch must be 0 or more, --n 0 or at least 2")
         if not 0 < self.ode_tolerance < 1:
             raise UserError(f"--ode-tolerance must lie between 0 and 1, not {self.ode_tolerance:g}")
+        choose("prediction", self.predicts, PREDICTS)
+        choose("schedule", self.schedule, tuple(SCHEDULES))
+        if self.time:
+            choose("time", self.time, tuple(TIMES))
+        if not self.sigma_data > 0:
+            raise UserError(f"--sigma-data must be positive, not {self.sigma_data:g}")
+        if self.checkpoint and self.told_otherwise:
+            raise UserError("--predicts, --schedule and --time are for --denoiser: a checkpoint says them itself")
+        if self.schedule == "channel" and self.predicts.endswith("flow"):
+            raise UserError(f"--predicts {self.predicts} needs the --schedule whose velocity it is")
         for name in ("against", "store", "dequantized"):
             if self.estimator == "ode" and getattr(self, name):
                 raise UserError(f"--{name} goes with --estimator i-mmse")
@@ -99,6 +135,11 @@ class NllConfig:
                 read = [self.data, self.reference, self.checkpoint, self.against]
                 check_out(getattr(self, name), f"--{name.replace('_', '-')}", f"{name.upper()}.npy", read)
         pick_device(self.device or "cpu")
+
+    @property
+    def told_otherwise(self) -> bool:
+        """Whether the function is anything else than eps_hat(z, logsnr)."""
+        return (self.predicts, self.schedule, self.time) != ("eps", "channel", "")
 
     @property
     def place(self) -> str:

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from common.arrays import load_function, read_array, tensor_of
 from common.data import NAMES, load
+from common.denoise import Denoiser as Denoise
 from common.device import pick_device
 from common.errors import UserError
 from common.immse import Bins, Denoiser
 from common.seeds import generator
 from common.toy import TOYS, make
-from itdiffusion.nll_config import NllConfig
+from itdiffusion.nll_config import SCHEDULES, NllConfig
 
 BLUR = 1e-4
 """Share of a coordinate's standard deviation that rounding to float32 may add (it moves the NLL by less than that)."""
@@ -72,16 +73,27 @@ def _blurred(x: Tensor) -> bool:
     return bool((added > BLUR * flat.double().std(0)).any())
 
 
-def denoiser_of(config: NllConfig, x: Tensor) -> tuple[Denoiser, torch.device]:
-    """The model of --denoiser or --checkpoint for examples x (n, ...), and where its tensors lie.
+@dataclass(frozen=True)
+class Model:
+    """A model as told, its eps_hat(z, logsnr), and where its tensors lie."""
+
+    told: Denoise
+    eps: Denoiser
+    device: torch.device
+
+
+def model_of(config: NllConfig, x: Tensor) -> Model:
+    """The model of --denoiser or --checkpoint for examples x (n, ...).
 
     Raises:
         UserError: there is no such function or checkpoint.
     """
     device = pick_device(config.place)
     if config.checkpoint:
-        return _from_checkpoint(config.checkpoint, x, device), device
-    return _from_function(config.denoiser, "--denoiser", x), device
+        network = _from_checkpoint(config.checkpoint, x, device)
+        return Model(Denoise(network), network, device)
+    told = _from_function(config, config.denoiser, "--denoiser", x)
+    return Model(told, _eps(config, told), device)
 
 
 def other_denoiser(config: NllConfig, x: Tensor, device: torch.device) -> Denoiser:
@@ -91,7 +103,7 @@ def other_denoiser(config: NllConfig, x: Tensor, device: torch.device) -> Denois
         UserError: neither.
     """
     if ":" in config.against and not Path(config.against).exists():
-        return _from_function(config.against, "--against", x)
+        return _eps(config, _from_function(config, config.against, "--against", x))
     return _from_checkpoint(config.against, x, device)
 
 
@@ -101,11 +113,23 @@ def _from_checkpoint(path: str, x: Tensor, device: torch.device) -> Denoiser:
     return load_denoiser(path, tuple(x.shape[1:])).to(device)
 
 
-def _from_function(name: str, option: str, x: Tensor) -> Denoiser:
+def _eps(config: NllConfig, told: Denoise) -> Denoiser:
+    """eps_hat(z, logsnr): the function itself, where it is that already."""
+    return told.eps if config.told_otherwise else told.network
+
+
+def _from_function(config: NllConfig, name: str, option: str, x: Tensor) -> Denoise:
+    """A function of the user's, in the convention that the options tell."""
     function, called = load_function(name, option), f"{option} {name}"
     kind = "float64" if x.dtype == torch.float64 else "float32"  # grey levels are brought to float32
     expected = f"eps_hat(z, logsnr) of z (n, ...) and logsnr (n,), torch {kind}, of the shape of z"
-    return lambda z, logsnr: tensor_of(function, (z, logsnr), called, expected)
+    if config.told_otherwise:
+        expected = f"{config.predicts} of x_t (n, ...) and the time (n,), torch {kind}, of the shape of x_t"
+
+    def call(z: Tensor, told: Tensor) -> Tensor:
+        return tensor_of(function, (z, told), called, expected)
+
+    return Denoise(call, config.predicts, SCHEDULES[config.schedule](), config.time, config.sigma_data)
 
 
 def _examples(name: str, config: NllConfig) -> Tensor:

@@ -135,12 +135,15 @@ def test_a_function_that_writes_into_its_input_changes_nothing(run, name):
 
 @pytest.mark.parametrize(
     ("name", "reading"),
-    [("minus", "-eps_hat"), ("x0", "x0_hat"), ("v", "v_hat = "), ("minus_v", "-v_hat"), ("score", "the score")],
+    [("minus", "-eps"), ("x0", "x0"), ("v", "v"), ("minus_v", "-v"), ("score", "score")],
 )
 def test_another_output_than_eps_hat_is_named(run, name, reading):
     found, said = run(f"--denoiser my_models:{name} {DATA}")
     assert said.count("it seems to return") == 1, found["nll_nats"]
-    assert f"it seems to return {reading}" in said
+    assert f"it seems to return {reading} (--predicts={reading})" in said
+    right, said = run(f"--denoiser my_models:{name} --predicts={reading} {DATA}")
+    assert said == ""
+    assert near(right["nll_nats"], exact().mean())
 
 
 @pytest.mark.parametrize("name", ["eps", "half", "bad_far_out"])
@@ -286,3 +289,60 @@ def test_more_dimensions_than_sobols_sequence_has_and_sixteen_bits_a_value(run, 
     # At least log 65,536 but for noise, and by no more than the shape factor of a Gaussian, 1/2 log(pi e / 6) = 0.18.
     excess = found["nll_nats"]["value"] - math.log(65_536)
     assert -4 * found["nll_nats"]["se"] < excess < 0.18 + 4 * found["nll_nats"]["se"] + 0.1
+
+
+FLOW = """
+import torch
+from common.mixture import GaussianMixture
+
+LAW = GaussianMixture(torch.ones(2), torch.tensor([[-1.5, 0.0], [1.5, 0.0]]), 0.25)
+
+
+def parts(x_t, alpha, sigma):
+    c = torch.hypot(alpha, sigma)[:, None]
+    eps = LAW.eps_hat(x_t / c, 2 * (alpha / sigma).log())
+    return (x_t - sigma[:, None] * eps) / alpha[:, None], eps
+
+
+def velocity(x_t, t):
+    x0, eps = parts(x_t, 1 - t, t)
+    return eps - x0
+
+
+def velocity_noise_first(x_t, t):
+    x0, eps = parts(x_t, t, 1 - t)
+    return x0 - eps
+
+
+def edm(x_t, sigma):
+    return parts(x_t, torch.ones_like(sigma), sigma)[0]
+
+
+def cosine_v(x_t, t):
+    alpha, sigma = torch.cos(t * torch.pi / 2), torch.sin(t * torch.pi / 2)
+    x0, eps = parts(x_t, alpha, sigma)
+    return alpha[:, None] * eps - sigma[:, None] * x0
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("velocity", "--predicts flow --schedule flow"),
+        ("velocity_noise_first", "--predicts flow --schedule flow-noise-first"),
+        ("edm", "--predicts edm --schedule edm"),
+        ("cosine_v", "--predicts v --schedule cosine"),
+    ],
+)
+def test_a_model_in_its_own_convention(run, folder, name, flags):
+    (folder / "my_flows.py").write_text(FLOW)
+    expected, _ = run(f"--denoiser my_models:eps {DATA}")
+    found, said = run(f"--denoiser my_flows:{name} {flags} {DATA}")
+    assert said == ""
+    # float32 at log-SNRs up to 12, where x0_hat gives eps_hat to 6e-8 e^6.
+    assert found["nll_nats"]["value"] == pytest.approx(expected["nll_nats"]["value"], abs=2e-3)
+    told_wrongly = flags.replace("flow ", "-flow ", 1) if "flow " in flags else flags.replace("edm ", "eps ", 1)
+    if name != "cosine_v":
+        said = run(f"--denoiser my_flows:{name} {told_wrongly.replace('--predicts ', '--predicts=')} {DATA}")[1]
+        assert "it seems to return" in said
+    sys.modules.pop("my_flows")

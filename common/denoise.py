@@ -1,0 +1,173 @@
+"""One type for the model: a network in whatever convention it was trained, as a denoiser in the lab's channel.
+
+The channel is z = sqrt(s(a)) x + sqrt(s(-a)) eps at log-SNR a, s the sigmoid. A network was trained on
+x_t = alpha_t x + sigma_t eps of some schedule, is told the time in some way, and predicts something that with x_t gives
+eps. All of that is linear: x_t = sqrt(alpha_t^2 + sigma_t^2) z at the time whose log-SNR is a.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError, choose
+from common.logsnr_schedule import LogsnrLine
+from common.schedules import DDPM, Level, Schedule, expand, logsnr_to_alpha_sigma
+
+PREDICTS = ("eps", "-eps", "x0", "v", "-v", "score", "flow", "-flow", "edm", "edm-raw")
+"""What a network may predict: the noise, the data, v = alpha eps - sigma x0 (alpha^2 + sigma^2 = 1), the score of x_t,
+the velocity dx_t/dt of its schedule, EDM's D(x; sigma) (the data) or its raw F under EDM's preconditioning; with -, the
+negative."""
+Time = Callable[[Level], Tensor]
+TIMES: dict[str, Time] = {
+    "t": lambda level: level.t,
+    "1000t": lambda level: 1000 * level.t,
+    "sigma": lambda level: level.sigma,
+    "log-sigma/4": lambda level: level.sigma.log() / 4,
+    "logsnr": lambda level: level.logsnr,
+}
+"""What a network may be told of the time, from the level of its schedule; (n,), float."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a denoiser says of z at log-SNR a, each of the shape of z, in the channel's alpha = sqrt(s(a)).
+
+    Attributes:
+        x0_hat: E[x | z] of the optimal denoiser.
+        eps_hat: E[eps | z].
+        v_hat: alpha eps_hat - sigma x0_hat.
+    """
+
+    x0_hat: Tensor
+    eps_hat: Tensor
+    v_hat: Tensor
+
+
+class Denoiser(nn.Module):
+    """A network as a denoiser in the channel.
+
+    Args:
+        network: called with x_t (n, ...) and the time (n,), and conditions by name; returns a tensor like x_t, or
+            something with `sample` (as diffusers' models do).
+        predicts: one of `PREDICTS`.
+        schedule: of its training; None: the channel itself, time being the log-SNR.
+        time: what it is told of the time: a key of `TIMES`, or a function of the schedule's `Level`. Default: t; for a
+            discrete schedule the step, between two of which it is interpolated (`DDPM.logsnr_to_network_t`).
+        sigma_data: of EDM's preconditioning (`edm-raw`).
+
+    Raises:
+        UserError: an unknown word.
+
+    >>> unit_normal = Denoiser(lambda x, t: torch.zeros_like(x), "v")
+    >>> found = unit_normal(torch.tensor([[0.5]]), torch.tensor([0.0]))
+    >>> round(float(found.x0_hat), 4), round(float(found.eps_hat), 4)
+    (0.3536, 0.3536)
+    """
+
+    def __init__(
+        self,
+        network: Callable[..., Any],
+        predicts: str = "eps",
+        schedule: Schedule | None = None,
+        time: str | Time = "",
+        sigma_data: float = 0.5,
+    ):
+        super().__init__()
+        choose("prediction", predicts, PREDICTS)
+        self.network, self.predicts, self.sigma_data = network, predicts, sigma_data
+        self.schedule = schedule
+        if schedule is None:
+            time = time or "logsnr"
+        self.time = TIMES[choose("time", time, tuple(TIMES))] if isinstance(time, str) and time else time
+
+    def forward(self, z: Tensor, logsnr: Tensor, **condition: Any) -> Prediction:
+        """What the network says of z (n, ...) at log-SNRs a (n,), in the channel."""
+        level = self.level(logsnr)
+        return self.read(self.output(z, level, **condition), z, logsnr, level)
+
+    def eps(self, z: Tensor, logsnr: Tensor, **condition: Any) -> Tensor:
+        """eps_hat alone, the function that `common.immse` and the like take."""
+        return self(z, logsnr, **condition).eps_hat
+
+    def score(self, x_t: Tensor, t: Tensor, schedule: Schedule, **condition: Any) -> Tensor:
+        """The score of x_t = alpha_t x + sigma_t eps at times t (n,) of any schedule, -eps_hat / sigma_t."""
+        level = schedule.at(t)
+        z = x_t / expand(torch.hypot(level.alpha, level.sigma), x_t)
+        return -self.eps(z, level.logsnr, **condition) / expand(level.sigma, x_t)
+
+    def level(self, logsnr: Tensor) -> Level:
+        """The level of the network's own schedule at log-SNRs (n,), in float64 where it is computed."""
+        schedule = self.schedule or LogsnrLine(high=1.0, low=-1.0)
+        double = logsnr.double()
+        return schedule.at(schedule.logsnr_to_t(double))
+
+    def output(self, z: Tensor, level: Level, **condition: Any) -> Tensor:
+        """The network's own output at x_t, the channel's z on the scale of its schedule.
+
+        Raises:
+            UserError: it is no tensor like x_t.
+        """
+        scale = torch.hypot(level.alpha, level.sigma)
+        x_t = expand(scale.to(z), z) * z
+        sigma = level.sigma
+        if self.predicts == "edm-raw":
+            x_t = expand(torch.rsqrt(sigma**2 + self.sigma_data**2).to(z), z) * x_t
+        found = self.network(x_t, self._told(level).to(z), **condition)
+        found = getattr(found, "sample", found)
+        if not isinstance(found, Tensor) or found.shape != z.shape:
+            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise UserError(
+                f"the network returned {what}: expected a tensor of shape {tuple(z.shape)}, as it was given"
+            )
+        return found
+
+    def read(self, output: Tensor, z: Tensor, logsnr: Tensor, level: Level, predicts: str = "") -> Prediction:
+        """What an output means, taken as `predicts` (default: as told).
+
+        Args:
+            output: of the network at x_t.
+            z: in the channel.
+            logsnr: (n,).
+            level: of its schedule there.
+            predicts: one of `PREDICTS`.
+        """
+        kind = predicts or self.predicts
+        sign, kind = (-1.0, kind[1:]) if kind.startswith("-") else (1.0, kind)
+        out = sign * output
+        alpha, sigma = (expand(v.to(z), z) for v in logsnr_to_alpha_sigma(logsnr.double()))
+        if kind == "v":
+            x0, eps = alpha * z - sigma * out, sigma * z + alpha * out
+            return Prediction(x0, eps, out)
+        if kind in ("x0", "edm", "edm-raw"):
+            x0 = self._preconditioned(out, z, level) if kind == "edm-raw" else out
+            eps = (z - alpha * x0) / sigma
+        else:
+            eps = self._eps(out, z, level, kind)
+            x0 = (z - sigma * eps) / alpha
+        return Prediction(x0, eps, alpha * eps - sigma * x0)
+
+    def _eps(self, out: Tensor, z: Tensor, level: Level, kind: str) -> Tensor:
+        if kind == "eps":
+            return out
+        if kind == "score":
+            return -expand(level.sigma.to(z), z) * out
+        # u = alpha' x0 + sigma' eps and c z = alpha x0 + sigma eps, c^2 = alpha^2 + sigma^2
+        scale = torch.hypot(level.alpha, level.sigma)
+        determinant = level.alpha * level.dsigma_dt - level.sigma * level.dalpha_dt
+        of_u, of_z = level.alpha / determinant, -level.dalpha_dt * scale / determinant
+        return expand(of_u.to(z), z) * out + expand(of_z.to(z), z) * z
+
+    def _preconditioned(self, out: Tensor, z: Tensor, level: Level) -> Tensor:
+        """D = c_skip x + c_out F, c_skip = sd^2 / (sigma^2 + sd^2), c_out = sigma sd / sqrt(sigma^2 + sd^2)."""
+        sigma, sd = level.sigma, self.sigma_data
+        total = sigma**2 + sd**2
+        skip = sd**2 / total * torch.hypot(level.alpha, sigma)
+        return expand(skip.to(z), z) * z + expand((sigma * sd * torch.rsqrt(total)).to(z), z) * out
+
+    def _told(self, level: Level) -> Tensor:
+        if not isinstance(self.time, str):
+            return self.time(level)
+        return self.schedule.logsnr_to_network_t(level.logsnr) if isinstance(self.schedule, DDPM) else level.t

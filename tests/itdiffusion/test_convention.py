@@ -1,0 +1,52 @@
+"""A convention that is told wrongly is noticed wherever it can be, and the right one named."""
+
+import pytest
+import torch
+from conventions import LAW, SCHEDULES, SIGMA_DATA, network
+
+from common.denoise import PREDICTS, Denoiser
+from common.immse import GaussianReference, LogsnrRange
+from common.seeds import generator
+from itdiffusion.convention import SAME, suspect
+
+X = LAW.sample(400, generator(0)).double()
+REFERENCE = GaussianReference.fit(X)
+PROPORTIONAL = {("cosine", "v", "flow"), ("cosine", "-v", "-flow"), ("cosine", "flow", "v"), ("cosine", "-flow", "-v")}
+"""On the cosine schedule the velocity is pi / 2 times v: told so, a good model looks like a weaker one."""
+NAMES = ("vp", "ve", "edm", "flow", "flow, noise first", "cosine", "linear")
+
+
+def suspicion(name, true, told):
+    schedule, time, back = SCHEDULES[name]
+    denoiser = Denoiser(network(schedule, true, back), told, schedule, time, SIGMA_DATA)
+    return suspect(denoiser, X, REFERENCE, LogsnrRange(0.0, 1.2), 0, lambda part: part).reading
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pair_that_can_be_told_apart(name):
+    for true in (kind for kind in PREDICTS if kind != "edm-raw" and kind not in SAME):
+        for told in (kind for kind in PREDICTS if kind != "edm-raw"):
+            expected = None if SAME.get(told, told) == true else true
+            if (name, true, told) in PROPORTIONAL:
+                continue
+            found = suspicion(name, true, told)
+            if found != expected:
+                # Two readings that are one number on this schedule: either name is right.
+                assert same_numbers(name, true, found or told), (true, told, found)
+
+
+def same_numbers(name, one, other):
+    schedule, time, back = SCHEDULES[name]
+    denoiser = Denoiser(network(schedule, one, back), one, schedule, time)
+    z, a = torch.randn(9, 2, generator=generator(1)).double(), torch.linspace(-4, 4, 9).double()
+    level = denoiser.level(a)
+    out = denoiser.output(z, level)
+    return torch.allclose(denoiser.read(out, z, a, level, other).eps_hat, denoiser.read(out, z, a, level).eps_hat)
+
+
+def test_a_poor_model_is_not_suspected_of_another_convention():
+    source = generator(2)
+    weights = torch.randn(2, 2, generator=source).double()
+    for told in ("eps", "x0", "v"):
+        poor = Denoiser(lambda x, t: x @ weights, told, SCHEDULES["vp"][0])
+        assert suspect(poor, X, REFERENCE, LogsnrRange(0.0, 1.2), 0, lambda part: part).reading is None
