@@ -16,6 +16,24 @@ from common.errors import UserError
 def read_array(path: Path, least: int = 2) -> Tensor:
     """The numbers of a .npy file, (n, ...): float64 and float32 as they are, others as the smaller that holds them all.
 
+    Whole numbers beyond 2^53 are rounded: `read_numbers` has them exactly.
+
+    Args:
+        path: the file; pickles are not read.
+        least: fewest examples.
+
+    Raises:
+        UserError: no such file, not an array of finite numbers, or too few examples.
+    """
+    array = read_numbers(path, least)
+    if array.dtype not in (np.float32, np.float64):  # float32 holds whole numbers up to 2^24
+        array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    return torch.from_numpy(np.ascontiguousarray(array))  # one layout for equal numbers, whoever saved them
+
+
+def read_numbers(path: Path, least: int = 2) -> np.ndarray:
+    """The numbers of a .npy file, (n, ...), of the type in which they were saved.
+
     Args:
         path: the file; pickles are not read.
         least: fewest examples.
@@ -36,9 +54,7 @@ def read_array(path: Path, least: int = 2) -> Tensor:
         raise UserError(f"'{path}' has {len(array)} examples: expected at least {least}, along the first dimension")
     if not np.isfinite(array).all():
         raise UserError(f"'{path}' has values that are not finite: remove them first")
-    if array.dtype not in (np.float32, np.float64):  # float32 holds whole numbers up to 2^24
-        array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
-    return torch.from_numpy(np.ascontiguousarray(array))  # one layout for equal numbers, whoever saved them
+    return array
 
 
 def load_function(name: str, option: str) -> Callable[..., Any]:

@@ -87,13 +87,15 @@ def noised(x: Tensor, a: Tensor, eps: Tensor) -> Tensor:
 
 
 def train_denoiser(
-    data: Conditioned, held: Conditioned, levels: Levels, *, steps: int, batch: int, width: int, lr: float, seed: int
-) -> Denoiser:
+    data: Conditioned, held: Conditioned, levels: Levels, *, steps: int, batch: int, width: int, lr: float, seed: int,
+    checks: int = CHECKS,
+) -> Denoiser:  # fmt: skip
     """Fit both denoisers of every member by the error of eps_hat, y dropped in a fixed share of every batch.
 
     After a fifth of the steps log-SNRs are drawn where the correction is large (`Levels.freeze`). Of the averaged
-    weights on the way those with the least error on the pairs `held` back stay. Where x is one Gaussianised coordinate
-    its own denoiser is known and y is never dropped.
+    weights on the way those with the least error on the pairs `held` back, looked at about `checks` times, stay. Where
+    x is one Gaussianised coordinate (without ties or lumps, `common.mi.ties`) its own denoiser is known and y is never
+    dropped.
     """
     k, _, dx = data.pairs.x.shape
     device = data.mean.device
@@ -117,7 +119,7 @@ def train_denoiser(
         trainer.step((eps - linear - correction).square().sum(-1).mean(1).sum())
         if step < steps // 5:
             levels.look(a, correction.detach())
-        elif (step + 1) % max(steps // CHECKS, 1) == 0 or step == steps - 1:
+        elif (step + 1) % max(steps // checks, 1) == 0 or step == steps - 1:
             with trainer.average.swapped_in():
                 best.offer(-held_error(model, held, levels, seed))
     best.restore()

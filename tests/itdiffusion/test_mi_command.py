@@ -15,9 +15,9 @@ from itdiffusion.mi_laws import LAWS
 @pytest.fixture
 def arrays(tmp_path):
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((400, 2))
-    np.save(tmp_path / "x.npy", x.reshape(400, 1, 2))
-    np.save(tmp_path / "y.npy", 0.8 * x[:, 0] + 0.6 * rng.standard_normal(400))
+    x = rng.standard_normal((500, 2))
+    np.save(tmp_path / "x.npy", x.reshape(500, 1, 2))
+    np.save(tmp_path / "y.npy", 0.8 * x[:, 0] + 0.6 * rng.standard_normal(500))
     return ["--x", str(tmp_path / "x.npy"), "--y", str(tmp_path / "y.npy")]
 
 
@@ -29,8 +29,8 @@ def run(words, monkeypatch, capsys, main=mi.main):
 
 def test_one_json_object_on_standard_output(arrays, monkeypatch, capsys):
     out = json.loads(run([*arrays, "--steps", "30", "--json"], monkeypatch, capsys).out)
-    assert {"mi_nats", "method", "evaluations", "seconds", "steps", "n"} <= out.keys()
-    assert (out["n"], out["steps"]) == (400, 30)
+    assert {"mi_nats", "method", "warnings", "evaluations", "seconds", "steps", "n"} <= out.keys()
+    assert (out["n"], out["steps"]) == (500, 30)
     assert out["method"] == "difference, y noised"
     assert abs(out["mi_nats"]["value"] + 0.5 * math.log(0.36)) < 4 * out["mi_nats"]["se"] + 0.02
     assert out["mi_nats"]["se"] == pytest.approx(math.hypot(out["mi_nats"]["se_data"], out["mi_nats"]["se_training"]))
@@ -69,7 +69,7 @@ def test_bad_options_exit_with_2(arrays, change, monkeypatch, capsys):
 
 @pytest.mark.parametrize("scale", [1e200, 1e-200, 1.7e308])
 def test_sizes_that_leave_double_precision_are_refused(arrays, scale, tmp_path, monkeypatch, capsys):
-    x = np.random.default_rng(0).uniform(-1, 1, (400, 2))
+    x = np.random.default_rng(0).uniform(-1, 1, (500, 2))
     np.save(tmp_path / "x.npy", x * scale)
     with pytest.raises(SystemExit) as stop:
         run([*arrays, "--steps", "5"], monkeypatch, capsys)
@@ -108,7 +108,7 @@ def test_a_run_writes_its_row_and_is_not_run_again(tmp_path, monkeypatch, capsys
     frame = tables.read(tmp_path / "results", "itdiffusion/mi")
     assert len(frame) == 1
     row = frame.iloc[0]
-    assert (row["case"], row["n"], row["d_x"], row["d_y"], row["steps"]) == ("student-2+2", 200, 2, 2, 10)
+    assert (row["case"], row["n"], row["d_x"], row["d_y"], row["steps"]) == ("student-2+2", 500, 2, 2, 10)
     assert row["truth_nats"] == pytest.approx(LAWS["student-2+2"].truth_nats)
     assert "finished already" in run(words, monkeypatch, capsys, mi_table.main).err
 
