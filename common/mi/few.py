@@ -46,8 +46,8 @@ def of_few_pairs(
     least = least_pairs(len(varying(noised)) + len(varying(given)))
     if is_label(noised):
         raise UserError(
-            f"{len(first)} pairs are too few for a class label: networks, which read noise in so few, need {least}, and "
-            "a label has no Gaussian part"
+            f"{len(first)} pairs are too few for a class label: networks read noise in fewer than {least}, and a label "
+            "has no Gaussian part"
         )
     if settings.blocks:
         raise UserError(
