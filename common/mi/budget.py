@@ -38,7 +38,7 @@ def steps_within(settings: Settings, halves: Halves, begun: float) -> int:
         trained = time.perf_counter()
         held_error(model, held, levels, 0).cpu()  # a GPU is waited for
         look = time.perf_counter() - trained
-        each = max(trained - start - look, 0.0) / steps
+        each = max(trained - start - 2 * look, 0.0) / steps  # it looked before the first step and after the last
     some, points, start = data[:1024], 4, time.perf_counter()
     trust = torch.ones(2, len(halves.rho), BINS, device=some.mean.device)
     integrate(model, some, levels, Trust(*trust), points, 0).squared.cpu()

@@ -20,7 +20,7 @@ from common.mi.levels import Levels
 from common.mi.pairs import Pairs, copies, make_halves, split
 from common.mi.settings import Information, Settings
 from common.mi.sides import fit_gaussianiser, varying
-from common.mi.summary import Measured, summary
+from common.mi.summary import Measured, summary, unseen
 from common.mi.ties import spread_ties
 from common.seeds import derive
 
@@ -80,7 +80,8 @@ def mutual_information(
         draws = block_numbers(len(x), settings.blocks) if settings.blocks else copied
         halves = block_halves(draws) if settings.blocks else split(copied, derive(settings.seed, "mi", "halves"))
         left = max(settings.minutes - (time.perf_counter() - started) / 60, 1e-3) if settings.minutes else 0.0
-        found = _cross_fitted(noised, given, halves, copied, dataclasses.replace(settings, minutes=left), device)
+        timed = dataclasses.replace(settings, minutes=left)
+        found = _cross_fitted(noised, given, halves, copied, (settings.blocks or distinct) // 2, timed, device)
         wider = widened(settings.blocks) if settings.blocks else 1.0
         estimate = summary(found, draws[np.stack(halves[::-1])], x.shape[1] + y.shape[1], wider)
     return Information(
@@ -115,19 +116,22 @@ def arrange(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple
 
 
 def _cross_fitted(
-    noised: np.ndarray, given: np.ndarray, halves: Parts, copied: np.ndarray, settings: Settings,
+    noised: np.ndarray, given: np.ndarray, halves: Parts, copied: np.ndarray, draws: int, settings: Settings,
     device: torch.device | str,
 ) -> Measured:  # fmt: skip
+    """The values of both halves, each worth so many independent `draws`."""
     if len(varying(noised)) == 0 or len(varying(given)) == 0:
         return Measured(torch.zeros(2, len(halves[0])), "a constant side")
     if categorical.is_label(noised):
-        return _of_labels(noised, given, halves, settings, device)
+        return _of_labels(noised, given, halves, draws, settings, device)
     noised = spread_ties(noised, np.random.default_rng(derive(settings.seed, "mi", "ties")), copied)
     measure = _above_floor if settings.form == "orthogonal" else _of_numbers
-    return measure(noised, given, halves, settings, device)
+    return measure(noised, given, halves, draws, settings, device)
 
 
-def _of_labels(x: np.ndarray, y: np.ndarray, halves: Parts, settings: Settings, device: torch.device | str) -> Measured:
+def _of_labels(
+    x: np.ndarray, y: np.ndarray, halves: Parts, draws: int, settings: Settings, device: torch.device | str
+) -> Measured:
     labels = np.unique(x, return_inverse=True)[1].reshape(-1)
     steps = settings.steps or max(int(settings.minutes * LABEL_STEPS_PER_MINUTE), 100)
     values, gap = categorical.pointwise_information(
@@ -136,13 +140,19 @@ def _of_labels(x: np.ndarray, y: np.ndarray, halves: Parts, settings: Settings, 
     )  # fmt: skip
     count = categorical.NETWORKS * values.numel()
     parts = {"log_loss_gain": float(values.mean()), "seen_in_training": float(values.mean()) + gap}
-    return Measured(values, "closed form of a label", gap, steps=steps, evaluations=count, parts_nats=parts)
+    features = len(np.unique(y)) - 1 if categorical.is_label(y) else len(varying(y))
+    return Measured(
+        values, "closed form of a label", gap, unseen(int(labels.max()), features, draws), steps=steps,
+        evaluations=count, parts_nats=parts,
+    )  # fmt: skip
 
 
-def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, device: torch.device | str) -> Measured:
+def _of_numbers(
+    x: np.ndarray, y: np.ndarray, parts: Parts, draws: int, settings: Settings, device: torch.device | str
+) -> Measured:
     seed, batch, lr = settings.seed, settings.batch, settings.lr
     begun = time.perf_counter()
-    halves = make_halves(x, y, parts, settings.blocks // 2 or None).to(device)
+    halves = make_halves(x, y, parts, draws).to(device)
     steps = settings.steps or steps_within(settings, halves, begun)
     head = train_head(halves, steps=max(steps // 2, 1), batch=batch, lr=lr, seed=seed)
     train, validation, test = (condition(head, pairs) for pairs in (halves.train, halves.validation, halves.test))
@@ -161,6 +171,7 @@ def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, 
         values=(difference if settings.form == "difference" else gains.squared).cpu(),
         method=settings.form,
         fit_gap=fitted - float(difference.mean()),
+        resolution=unseen(halves.train.x.shape[-1], halves.train.y.shape[-1], draws),
         maps="; ".join(sorted(set(halves.maps))),
         steps=steps,
         evaluations=evaluations(model, 2 * len(halves.test), settings.points),
@@ -175,16 +186,16 @@ def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, 
 
 
 def _above_floor(
-    x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, device: torch.device | str
+    x: np.ndarray, y: np.ndarray, parts: Parts, draws: int, settings: Settings, device: torch.device | str
 ) -> Measured:
     """The orthogonal form minus what it reads where y is permuted within each half."""
     each = dataclasses.replace(settings, minutes=settings.minutes / 2)
-    found = _of_numbers(x, y, parts, each, device)
+    found = _of_numbers(x, y, parts, draws, each, device)
     rng = np.random.default_rng(derive(settings.seed, "mi", "floor"))
     shuffled = y.copy()
     for part in parts:
         shuffled[part] = y[rng.permutation(part)]
-    floor = _of_numbers(x, shuffled, parts, dataclasses.replace(each, steps=found.steps, minutes=0.0), device)
+    floor = _of_numbers(x, shuffled, parts, draws, dataclasses.replace(each, steps=found.steps, minutes=0.0), device)
     return dataclasses.replace(
         found,
         values=found.values - floor.values.mean(),

@@ -17,6 +17,8 @@ LEAST_LOG_SCALE = 3.0
 """log s(y) stays within this of the linear model's."""
 ROUGHNESS = (1.0, 3.0)
 """Factors of the network's input that are tried."""
+DOUBT = 2.0
+"""The best of many looks at a few pairs is often better by one standard error where there is nothing to find."""
 CHECK_EVERY = 50
 """Steps between looks at the validation pairs."""
 
@@ -55,8 +57,8 @@ def train_head(halves: Halves, *, steps: int, batch: int, lr: float, seed: int) 
     """Fit the head of every member by maximum likelihood and keep what is best on its validation pairs.
 
     The choice is among networks of each roughness and their averaged weights at every CHECK_EVERY steps. What is not
-    better than the linear model, with which all start, by at least one standard error is dropped, so that where y tells
-    nothing more, nothing is learned.
+    better than the linear model, with which all start, by at least DOUBT standard errors is dropped, so that where y
+    tells nothing more, nothing is learned.
     """
     k, dy, device = len(halves.rho), halves.train.y.shape[-1], halves.train.y.device
     train, validation = (pairs.repeated(len(ROUGHNESS)) for pairs in (halves.train, halves.validation))
@@ -79,7 +81,7 @@ def train_head(halves: Halves, *, steps: int, batch: int, lr: float, seed: int) 
         for item, kept in zip(head.net.parameters(), best.parameters, strict=True):
             item.copy_(kept[chosen])
         better = head.information(halves.validation) - linear
-        doubtful = better.mean(1) < better.std(1) / len(halves.validation) ** 0.5
+        doubtful = better.mean(1) < DOUBT * better.std(1) / len(halves.validation) ** 0.5
         zero_last_layer(head.net, doubtful)
     return head
 

@@ -17,12 +17,13 @@ class Measured:
     """Pointwise values (2, n) of both halves, nats, and how they came about (see `Information`).
 
     `values[j]` are of the half that network j has not seen. `fit_gap` is what the same pairs read on average where the
-    networks trained on them, minus `values`.
+    networks trained on them, minus `values`. `resolution` is what may go unseen (see `unseen`).
     """
 
     values: Tensor
     method: str
     fit_gap: float = 0.0
+    resolution: float = 0.0
     maps: str = ""
     steps: int = 0
     evaluations: int = 0
@@ -33,7 +34,8 @@ def summary(found: Measured, groups: np.ndarray, d: int, widened: float = 1.0) -
     """Mean over both halves, with the error of training beside that over pairs.
 
     Of training there is what the halves differ by beyond their sampling error, and the fit gap: unseen pairs read less
-    than the best fit would, by about as much as seen ones read more, so that it mostly lies between the two.
+    than the best fit would, by about as much as seen ones read more, so that it mostly lies between the two. It is at
+    least the resolution: where nothing is found the value is 0 exactly, and what is too weak to be found may be there.
 
     Args:
         found: the values.
@@ -51,10 +53,21 @@ def summary(found: Measured, groups: np.ndarray, d: int, widened: float = 1.0) -
     se = widened * standard_error(values, groups)
     means = values.mean(1)
     spread = math.sqrt(max(0.0, float((means[0] - means[1]) ** 2) / 4 - se**2))
-    training = math.hypot(spread, max(found.fit_gap, 0.0))
+    training = max(math.hypot(spread, max(found.fit_gap, 0.0)), found.resolution)
     return Estimate(
         float(means.mean()), se, training, bias="either", estimand="I(x; y)", n=n, d=d, evaluations=found.evaluations
     )
+
+
+def unseen(dx: int, dy: int, draws: int) -> float:
+    """Standard error sqrt(dx dy / 2) / draws, nats, of the Gaussian part of the information of independent sides.
+
+    From so many draws one cannot tell less from none: twice the log-likelihood ratio is chi^2 with dx dy degrees.
+
+    >>> unseen(1, 2, 1000)
+    0.001
+    """
+    return math.sqrt(dx * dy / 2) / draws
 
 
 def standard_error(values: Tensor, groups: np.ndarray) -> float:
