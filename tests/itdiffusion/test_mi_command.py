@@ -56,6 +56,8 @@ def test_settings_from_minutes_and_steps():
         ["--form", "product"],
         ["--y", "no.npy"],
         ["--threads", "-1"],
+        ["--blocks", "-1"],
+        ["--blocks", "3"],
     ],
 )
 def test_bad_options_exit_with_2(arrays, change, monkeypatch, capsys):
@@ -93,6 +95,37 @@ def test_a_side_that_is_the_other_is_told_apart_from_bad_training(arrays, monkey
     said = capsys.readouterr().err
     assert "one side determines the other it is infinite" in said
     assert "--lr" not in said
+
+
+def test_what_to_know_of_a_value_is_said_on_standard_error(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 100)).cumsum(1)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    ran = run(["--x", str(tmp_path / "x.npy"), "--y", str(tmp_path / "y.npy"), "--json"], monkeypatch, capsys)
+    record = json.loads(ran.out)
+    assert ran.err.splitlines() == [f"warning: {sentence}" for sentence in record["warnings"]]
+    assert "are alike" in ran.err
+    assert "only the Gaussian part" in ran.err
+    assert (record["method"].split(",")[0], record["steps"]) == ("Gaussian part alone (few pairs)", 0)
+
+
+def test_rows_in_blocks(arrays, monkeypatch, capsys):
+    found = [
+        json.loads(run([*arrays, "--steps", "30", "--json", *more], monkeypatch, capsys).out)["mi_nats"]
+        for more in ([], ["--blocks", "20"])
+    ]
+    assert found[1]["se"] > found[0]["se"]
+    assert abs(found[1]["value"] + 0.5 * math.log(0.36)) < 3 * found[1]["se"]
+
+
+def test_labels_keep_all_their_digits(tmp_path, monkeypatch, capsys):
+    x = np.random.default_rng(0).integers(0, 2, 600)
+    np.save(tmp_path / "x.npy", x + 2**53)
+    np.save(tmp_path / "y.npy", x + 0.1 * np.random.default_rng(1).standard_normal(600))
+    words = ["--x", str(tmp_path / "x.npy"), "--y", str(tmp_path / "y.npy"), "--steps", "100", "--json"]
+    found = json.loads(run(words, monkeypatch, capsys).out)["mi_nats"]
+    assert found["value"] == pytest.approx(math.log(2), abs=0.02)
 
 
 def test_both_arrays_are_needed(arrays, monkeypatch, capsys):
