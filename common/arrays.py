@@ -13,30 +13,13 @@ from torch import Tensor
 from common.errors import UserError
 
 
-def read_array(path: Path, least: int = 2) -> Tensor:
+def read_array(path: Path, least: int = 2, whole: bool = False) -> Tensor:
     """The numbers of a .npy file, (n, ...): float64 and float32 as they are, others as the smaller that holds them all.
 
-    Whole numbers beyond 2^53 are rounded: `read_numbers` has them exactly.
-
     Args:
         path: the file; pickles are not read.
         least: fewest examples.
-
-    Raises:
-        UserError: no such file, not an array of finite numbers, or too few examples.
-    """
-    array = read_numbers(path, least)
-    if array.dtype not in (np.float32, np.float64):  # float32 holds whole numbers up to 2^24
-        array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
-    return torch.from_numpy(np.ascontiguousarray(array))  # one layout for equal numbers, whoever saved them
-
-
-def read_numbers(path: Path, least: int = 2) -> np.ndarray:
-    """The numbers of a .npy file, (n, ...), of the type in which they were saved.
-
-    Args:
-        path: the file; pickles are not read.
-        least: fewest examples.
+        whole: keep whole numbers as they are, for what only compares them (labels) or takes their differences.
 
     Raises:
         UserError: no such file, not an array of finite numbers, or too few examples.
@@ -54,7 +37,10 @@ def read_numbers(path: Path, least: int = 2) -> np.ndarray:
         raise UserError(f"'{path}' has {len(array)} examples: expected at least {least}, along the first dimension")
     if not np.isfinite(array).all():
         raise UserError(f"'{path}' has values that are not finite: remove them first")
-    return array
+    if array.dtype not in (np.float32, np.float64) and not (whole and array.dtype.kind in "iu"):
+        # float32 holds whole numbers up to 2^24
+        array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    return torch.from_numpy(np.ascontiguousarray(array))  # one layout for equal numbers, whoever saved them
 
 
 def load_function(name: str, option: str) -> Callable[..., Any]:

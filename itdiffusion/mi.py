@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from common.arrays import read_numbers
+from common.arrays import read_array
 from common.config import default_device, parse_options
 from common.device import pick_device
 from common.errors import UserError, run_main
@@ -95,7 +95,7 @@ def _report(options: MiOptions) -> None:
     for name in ("x", "y"):
         if not getattr(options, name):
             raise UserError(f"--{name} is missing: give a .npy file, examples first")
-    x, y = (read_numbers(Path(path)) for path in (options.x, options.y))
+    x, y = (read_array(Path(path), whole=True).numpy() for path in (options.x, options.y))
     found = mutual_information(x, y, settings, pick_device(options.device))
     for sentence in found.warnings:
         sys.stderr.write(f"warning: {sentence}\n")

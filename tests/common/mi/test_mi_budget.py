@@ -25,8 +25,9 @@ def test_a_budget_is_used(step, look, pair, monkeypatch):
     monkeypatch.setattr(
         integrate, "_denoise", costing(integrate._denoise, lambda _, part, *more: pair * part.mean[..., 0].numel())
     )
+    looking = costing(denoiser.held_error, lambda *_: look)
     for module in ("denoiser", "budget"):
-        monkeypatch.setattr(f"common.mi.{module}.held_error", costing(denoiser.held_error, lambda *_: look))
+        monkeypatch.setattr(f"common.mi.{module}.held_error", looking)
     rng = np.random.default_rng(0)
     found = mutual_information(
         *rng.standard_normal((2, 500, 1)), Settings(steps=0, minutes=0.15, batch=16, width=8, points=4)
