@@ -13,6 +13,11 @@ PINNED := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 # With a python of your own (PY=...) nothing is installed: figures need numpy, pandas, scipy, matplotlib, seaborn, jinja2.
 READY := $(if $(filter $(VENV)/bin/python,$(PY)),$(VENV)/.runs)
 export DATA_DIR PY
+# With it set, python -m would not find the lab's own modules.
+unexport PYTHONSAFEPATH
+ifneq ($(words $(RESULTS) $(DATA_DIR) .),3)
+  $(error RESULTS and DATA_DIR must be paths without blanks here, as make splits words at them; launchers take them: --results-dir 'my results')
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev reproduce experiments test test-all test-processors test-gpu check lint verify calibrate bench mi-table reference tables clean

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.user_paths import user_path
 
 
 def read_array(path: Path, least: int = 2, whole: bool = False) -> Tensor:
@@ -22,7 +23,8 @@ def read_array(path: Path, least: int = 2, whole: bool = False) -> Tensor:
         whole: keep whole numbers as they are, for what only compares them (labels) or takes their differences.
 
     Raises:
-        UserError: no such file, not an array of finite numbers, or too few examples.
+        UserError: no such file, not an array of finite numbers, too few examples, or numbers that float64 does not hold
+            (whole ones beyond 2^53).
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -38,9 +40,24 @@ def read_array(path: Path, least: int = 2, whole: bool = False) -> Tensor:
     if not np.isfinite(array).all():
         raise UserError(f"'{path}' has values that are not finite: remove them first")
     if array.dtype not in (np.float32, np.float64) and not (whole and array.dtype.kind in "iu"):
-        # float32 holds whole numbers up to 2^24
-        array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+        array = _as_float(path, array)
     return torch.from_numpy(np.ascontiguousarray(array))  # one layout for equal numbers, whoever saved them
+
+
+def _as_float(path: Path, array: np.ndarray) -> np.ndarray:
+    """The same numbers in float32, which holds whole ones up to 2^24, or in float64."""
+    held = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    # Above 2^53 numpy compares whole numbers with floats as floats, so both ways are taken: the way back wraps at 2^63.
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        exact = np.abs(held) < 2.0**53
+        if not exact.all() and any(int(number) != int(float(number)) for number in array[~exact]):
+            raise UserError(
+                f"'{path}' has whole numbers beyond 2^53 that float64 does not hold: subtract a constant, or divide "
+                "first"
+            )
+    if not np.isfinite(held).all():
+        raise UserError(f"'{path}' has values beyond the range of float64: rescale them first")
+    return held
 
 
 def load_function(name: str, option: str) -> Callable[..., Any]:
@@ -56,8 +73,9 @@ def load_function(name: str, option: str) -> Callable[..., Any]:
     module_name, _, path = name.partition(":")
     if not module_name or not path:
         raise UserError(f"{option} {name}: expected module:function, as in my_model:denoise")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    for place in (str(Path.cwd()), str(user_path("."))):  # the folder of the user's last: it is searched first
+        if place not in sys.path:
+            sys.path.insert(0, place)
     try:
         found: Any = importlib.import_module(module_name)
         for part in path.split("."):
@@ -85,7 +103,7 @@ def tensor_of(function: Callable[..., Any], arguments: tuple[Tensor, ...], calle
         UserError: it failed, or returned no tensor.
     """
     try:
-        found = function(*arguments)
+        found = function(*(argument.clone() for argument in arguments))  # it may write into what it is given
     except Exception as error:  # a user's function may fail in any way
         raise UserError(f"{called} failed ({_in_a_line(error)}): expected {expected}") from error
     if not isinstance(found, Tensor):

@@ -11,12 +11,14 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
 from common.errors import UserError, choose
+from common.user_paths import as_typed
 
 NOT_IN_ID = {"in_id": False}
 """Metadata of fields that say where and how a run is computed, not what: they do not enter its id."""
@@ -34,7 +36,10 @@ def default_device() -> str:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Fields that every script has. None of them changes what is computed, so none enters the run id."""
+    """Fields that every script has. None of them changes what is computed, so none enters the run id.
+
+    What does, beside a script's own fields, is in the files that the run reads: `contents`.
+    """
 
     runs_dir: Path = field(default=Path("runs"), metadata=NOT_IN_ID)
     """Folder of checkpoints, logs and TensorBoard events."""
@@ -65,19 +70,43 @@ class RunConfig:
     count: bool = field(default=False, metadata=NOT_IN_ID)
     """Print the number of runs of the sweep, and do nothing (the size of a SLURM array)."""
 
+    def read_contents(self) -> dict[str, str]:
+        """Digest of each file, or set of files, of the user's own that the run reads (see `common.data.contents`)."""
+        return {}
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        """`read_contents` as it was when this config was first asked: a run keeps its id while files change."""
+        return self.read_contents()
+
 
 Config = TypeVar("Config", bound=RunConfig)
 Options = TypeVar("Options")
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """The fields of `config` that say what is computed, as plain JSON values."""
+    """The fields of `config` that say what is computed, as plain JSON values, and the digests of its own files."""
+    files = {"contents": config.contents} if config.contents else {}
+    return _fields_in_id(config) | files
+
+
+def _fields_in_id(config: RunConfig) -> dict[str, Any]:
     fields = [item for item in dataclasses.fields(config) if item.metadata.get("in_id", True)]
     return {item.name: _plain(getattr(config, item.name)) for item in fields}
 
 
 def run_id(config: RunConfig) -> str:
-    """The id of the run that `config` describes: 12 hex digits of SHA-256 of its resolved values.
+    """The id of the run that `config` describes: `settings_id`, and `-` and 6 digits more where it reads own files.
+
+    Those are of the digests of its files, so that other images under the same name make another run.
+    """
+    if not config.contents:
+        return settings_id(config)
+    return f"{settings_id(config)}-{_sha256(config.contents)[:6]}"
+
+
+def settings_id(config: RunConfig) -> str:
+    """12 hex digits of SHA-256 of the resolved values of `config`, whatever is in the files that it reads.
 
     Paths, device, threads and the like (`RunConfig`) do not enter it, so a requeued job finds its folder again; nor
     does a setting at the value that its `not_in_id_at` names.
@@ -87,9 +116,12 @@ def run_id(config: RunConfig) -> str:
         for item in dataclasses.fields(config)
         if "not_in_id_at" in item.metadata and getattr(config, item.name) == item.metadata["not_in_id_at"]
     }
-    values = {name: value for name, value in identity(config).items() if name not in silent}
-    text = json.dumps({"type": type(config).__name__, **values}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    values = {name: value for name, value in _fields_in_id(config).items() if name not in silent}
+    return _sha256({"type": type(config).__name__, **values})[:12]
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def describe(config: RunConfig) -> str:
@@ -103,7 +135,7 @@ def parse(presets: dict[str, Config], command: str, arguments: Sequence[str] | N
     Raises:
         UserError: an unknown preset or flag, or a value of the wrong type, in one sentence.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = as_typed(sys.argv[1:] if arguments is None else arguments)
     preset = "quick" if not words or words[0].startswith("-") else words.pop(0)
     choose("preset", preset, list(presets))
     default = presets[preset]
@@ -117,7 +149,7 @@ def parse_options(options: type[Options], command: str, arguments: Sequence[str]
     Raises:
         UserError: an unknown flag, or a value of the wrong type, in one sentence.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = as_typed(sys.argv[1:] if arguments is None else arguments)
     return _parse_flags(options(), words, command, options.__doc__ or "")
 
 

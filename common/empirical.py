@@ -1,18 +1,23 @@
 """The empirical measure of n points in the Gaussian channel x_t = alpha x0 + sigma eps: mutual information and score.
 
 Everything is computed in float64 with centred data, by matrix products in blocks, so memory does not grow with n^2.
+Where the products would cancel (points far apart in units of sigma, or with outliers), the pairs that matter are taken
+as differences: copies of a point are at distance 0 at any scale.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from common.empirical_logits import NEGLIGIBLE, ROUNDING, by_differences, cancels, repair, squares_of
 from common.errors import UserError
 from common.estimate import Estimate
 from common.precision import has_float64, to_double
 from common.schedules import expand
 from common.seeds import derive, generator
+from common.squares import farthest, middle, product_rounding
 from common.staging import staged
 
 ROWS = 1024  # rows (noisy points) that are compared with all points at a time
@@ -36,7 +41,8 @@ def mutual_information(
     I = E_i E_eps[-log 1/n sum_j exp(-(alpha^2 |x_i-x_j|^2 + 2 alpha sigma eps.(x_i-x_j)) / (2 sigma^2))]; minus the
     first term of the bound of Chen, Zhu, Shkurti (2025). The inner sum runs over all points. With y_i = alpha x_i +
     sigma eps_i the exponent is -|y_i - alpha x_j|^2 / (2 sigma^2) + |eps_i|^2 / 2: one matrix product; j = i gives
-    exactly 0. The noise is a function of (seed, i, draw), never of the block size.
+    exactly 0. Where its rounding may exceed `ROUNDING`, every pair whose exponent is not surely negligible is computed
+    again from x_i - x_j. The noise is a function of (seed, i, draw), never of the block size.
 
     The standard error is that of the mean over i of the per-point means over draws. With two or more independent
     draws (pairs, if antithetic) the spread over noise is known: when all n points are used it is the only error, and
@@ -55,7 +61,7 @@ def mutual_information(
         device: where the products are taken; the CPU where it has no float64.
 
     Raises:
-        UserError: a setting out of range.
+        UserError: a setting out of range, or points so far apart that the square of their distance overflows.
     """
     _check(x, sigma, outer, draws, antithetic, block)
     seed = seed_or_generator
@@ -67,9 +73,12 @@ def mutual_information(
     if outer is not None and outer < n:
         index = torch.randperm(n, generator=generator(seed, "mi", "outer"))[:outer].sort().values
     centre = _mean(points, block)
+    careful = bool(cancels(points, centre, alpha / sigma))
+    if careful:
+        centre = middle(points)[0]
     per_tile = max(1, ROWS // draws)
     tiles = [
-        _information(points, centre, tile, _noise(tile, d, draws, antithetic, seed), alpha, sigma, block)
+        _information(points, centre, tile, _noise(tile, d, draws, antithetic, seed), alpha, sigma, block, careful)
         for tile in index.split(per_tile)
     ]
     values = torch.cat(tiles).cpu()
@@ -98,7 +107,7 @@ def mutual_information_batch(
         values (k,) and standard errors (k,), float64, on the device of x (the CPU if it has no float64).
 
     Raises:
-        UserError: shapes that do not fit.
+        UserError: shapes that do not fit, or points so far apart that the square of their distance overflows.
     """
     k, n, d = x.shape
     if not (len(seeds) == k and alpha.shape == sigma.shape == (k,)) or n < 2 or draws < 1:
@@ -108,7 +117,10 @@ def mutual_information_batch(
         )
     x = to_double(x)
     alpha, sigma = alpha.to(x), sigma.to(x)
-    x = x - x.mean(1, keepdim=True)
+    centre = x.mean(1, keepdim=True)
+    careful = cancels(x, centre, (alpha / sigma).detach())
+    any_careful = bool(careful.any())
+    given, x = x, x - centre
     eps = torch.stack(
         [torch.randn(draws, n, d, generator=generator(s, "mi", stream), dtype=torch.float64) for s in seeds]
     ).to(x.device)
@@ -123,6 +135,9 @@ def mutual_information_batch(
         for rows in diagonal.split(max(1, ELEMENTS // (k * n))):
             logits = weights[:, rows] @ x.mT + bias[:, None] - own[:, rows, None]
             logits = torch.where(rows[:, None] == diagonal, 0.0, logits)
+            if any_careful:
+                direct = by_differences(given, rows, eps[:, draw, rows], alpha / sigma)
+                logits = torch.where(careful[:, None, None], direct, logits)
             parts.append(math.log(n) - torch.logsumexp(logits, -1))
         values.append(torch.cat(parts, -1))
     return _mean_and_se_of_points(torch.stack(values, -1), n, antithetic=False)
@@ -153,7 +168,13 @@ def empirical_posterior_mean(x_t: Tensor, data: Tensor, alpha: Tensor, sigma: Te
     noisy = x_t - alpha[..., None] * centre
     weights = torch.cat([precision * noisy, -precision * alpha[..., None] / 2], -1)
     rows = max(1, ELEMENTS // (lead * block))
-    return torch.cat([_softmax_mean(part, data, centre, block) for part in weights.split(rows, -2)], -2) + centre
+    far = farthest(data, centre)[..., None]
+    size = weights[..., :-1].norm(dim=-1) * far - weights[..., -1] * far**2
+    if product_rounding(data.shape[-1]) * float(size.detach().max()) <= ROUNDING:
+        return torch.cat([_softmax_mean(part, data, centre, block) for part in weights.split(rows, -2)], -2) + centre
+    centre = middle(data)
+    together = torch.cat([x_t, alpha[..., None], sigma[..., None]], -1).split(rows, -2)
+    return torch.cat([_softmax_mean(part, data, centre, block, squares_of) for part in together], -2) + centre
 
 
 def empirical_score(x_t: Tensor, data: Tensor, alpha: Tensor, sigma: Tensor, block: int = 4096) -> Tensor:
@@ -199,9 +220,12 @@ def _noise(index: Tensor, d: int, draws: int, antithetic: bool, seed: int) -> Te
 
 
 def _information(
-    points: Tensor, centre: Tensor, index: Tensor, eps: Tensor, alpha: float, sigma: float, block: int
+    points: Tensor, centre: Tensor, index: Tensor, eps: Tensor, alpha: float, sigma: float, block: int, careful: bool
 ) -> Tensor:
-    """Return -log 1/n sum_j exp(...) for each point in index and each draw of eps, (len(index), draws)."""
+    """Return -log 1/n sum_j exp(...) for each point in index and each draw of eps, (len(index), draws).
+
+    `careful`: rounding may matter; it is bounded for each pair by that of its products.
+    """
     n, d = points.shape
     draws = eps.shape[1]
     index, eps = staged(points.device, index, eps)
@@ -211,6 +235,7 @@ def _information(
     own = (weights.view(-1, draws, d) * own_points).sum(-1).flatten()
     own -= (precision / 2 * (own_points**2).sum(-1)).expand(-1, draws).flatten()
     row_index = index.repeat_interleave(draws)
+    level = torch.zeros_like(own) if careful else own  # the logit of j = i, which exact ones are counted from
     top = torch.full_like(own, -math.inf)
     total = torch.zeros_like(own)
     logits = own.new_empty(len(weights), min(block, n))
@@ -218,14 +243,22 @@ def _information(
         inner = points[start : start + block].double() - centre
         part = logits[:, : len(inner)]
         torch.mm(weights, inner.T, out=part)
-        part -= precision / 2 * (inner * inner).sum(1)
+        squares = (inner * inner).sum(1)
+        part -= precision / 2 * squares
         here = torch.nonzero((row_index >= start) & (row_index < start + len(inner))).squeeze(1)
         part[here, row_index[here] - start] = own[here]
+        if careful:
+            part -= own[:, None]
+            own_squares = own_points.square().sum(-1).expand(-1, draws).flatten()[:, None]
+            error = weights.norm(dim=1, keepdim=True) * (own_squares.sqrt() + squares.sqrt())
+            error = product_rounding(d) * (error + precision / 2 * (own_squares + squares))
+            doubtful = (error > ROUNDING) & (part > -NEGLIGIBLE - error)
+            repair(part, doubtful, points, start, index, eps, alpha / sigma)
         new_top = torch.maximum(top, part.amax(1))
         total *= torch.exp(top - new_top)
         total += part.sub_(new_top[:, None]).exp_().sum(1)
         top = new_top
-    return (math.log(n) - (torch.log(total) + top - own)).view(len(index), draws)
+    return (math.log(n) - (torch.log(total) + top - level)).view(len(index), draws)
 
 
 def _mean_and_se_of_points(values: Tensor, n: int, antithetic: bool) -> tuple[Tensor, Tensor]:
@@ -245,15 +278,27 @@ def _mean_and_se_of_points(values: Tensor, n: int, antithetic: bool) -> tuple[Te
     return means.mean(-1), ((1 - m / n) * spread / m + noise / n).sqrt()
 
 
-def _softmax_mean(weights: Tensor, data: Tensor, centre: Tensor, block: int) -> Tensor:
-    """Return sum_j softmax_j(weights . (c_j, |c_j|^2)) c_j of centred points c_j = x_j - centre, over blocks of j."""
-    top = torch.full((*weights.shape[:-1], 1), -math.inf, dtype=weights.dtype, device=weights.device)
+def _products(weights: Tensor, part: Tensor, centre: Tensor) -> Tensor:
+    """weights . (c_j, |c_j|^2) of centred points c_j = x_j - centre."""
+    centred = part - centre
+    return weights @ torch.cat([centred, (centred * centred).sum(-1, keepdim=True)], -1).mT
+
+
+def _softmax_mean(
+    rows: Tensor,
+    data: Tensor,
+    centre: Tensor,
+    block: int,
+    logits_of: Callable[[Tensor, Tensor, Tensor], Tensor] = _products,
+) -> Tensor:
+    """Return sum_j softmax_j(logits) c_j of centred points c_j = x_j - centre, over blocks of j."""
+    top = torch.full((*rows.shape[:-1], 1), -math.inf, dtype=rows.dtype, device=rows.device)
     total = torch.zeros_like(top)
-    mean = torch.zeros_like(weights[..., :-1])
+    mean = torch.zeros(1, dtype=rows.dtype, device=rows.device)
     for part in data.split(block, -2):
-        centred = part.double() - centre
-        keys = torch.cat([centred, (centred * centred).sum(-1, keepdim=True)], -1)
-        logits = weights @ keys.mT
+        part = part.double()
+        centred = part - centre
+        logits = logits_of(rows, part, centre)
         new_top = torch.maximum(top, logits.amax(-1, keepdim=True))
         shrink = torch.exp(top - new_top)
         mass = torch.exp(logits - new_top)

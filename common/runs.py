@@ -34,6 +34,8 @@ class Run:
     config: RunConfig
     started: float = field(default_factory=time.time)
     seconds_before: float = 0.0
+    anew: bool = False
+    """Begin from the start, whatever checkpoints there are."""
 
     @property
     def id(self) -> str:
@@ -102,7 +104,7 @@ class Run:
             _take(lock, self)
             for left_over in self.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
                 left_over.unlink()
-            if self.config.force and is_complete(self.folder):
+            if self.anew or (self.config.force and is_complete(self.folder)):
                 for checkpoint in self.folder.glob("checkpoint-*"):
                     checkpoint.unlink()
                 drop_pieces(self.folder)

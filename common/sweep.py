@@ -1,18 +1,19 @@
 """A sweep is a list of configs under one preset name: parse it, take one's share, run what is not finished."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common import distributed
-from common.config import RunConfig, parse, run_id
+from common.config import RunConfig, parse, run_id, settings_id
 from common.device import pick_device, set_up
 from common.dry_run import Cost as Cost
 from common.dry_run import check_gpu, estimate
 from common.errors import RunTakenError, UserError, told_once
-from common.results import is_written
+from common.results import ids_by_settings, is_written
 from common.signals import stops_raise, time_limit
 from common.stalled import progress_watched
 
@@ -96,22 +97,31 @@ def _run_all(experiment: Experiment, preset: str, configs: Sequence[RunConfig]) 
         UserError: some runs were another process's: said at the end, so that nobody takes the sweep for finished.
     """
     taken = []
+    before = ids_by_settings(configs[0].results_dir, experiment.row_type) if configs else {}
     for config in configs:
         name = run_id(config)
-        if is_written(config.results_dir, experiment.row_type, name) and not config.force:
-            sys.stderr.write(f"{experiment.command} {name}: finished already (--force runs it again)\n")
+        say = functools.partial(_say, f"{experiment.command} {name}")
+        if not config.force and is_written(config.results_dir, experiment.row_type, name, say):
+            say("finished already (--force runs it again)")
             continue
+        others = [other for other in before.get(settings_id(config), []) if other != name]
+        if others:
+            say(f"the files it reads are not those of run {others[-1]}: a new run, which tables and figures then show")
         try:
             with progress_watched(config.runs_dir, name), stops_raise():
                 experiment.run(preset, config)
         except RunTakenError as error:
-            sys.stderr.write(f"{experiment.command} {name}: {error}\n")
+            say(str(error))
             taken.append(name)
     if taken:
         raise UserError(
             f"{len(taken)} of {len(configs)} runs are being done by other processes and were left to them "
             f"({', '.join(taken)}): once these have ended, the same command does what is missing"
         )
+
+
+def _say(who: str, what: str) -> None:
+    sys.stderr.write(f"{who}: {what}\n")
 
 
 def _resolve(experiment: Experiment, words: list[str]) -> tuple[str, RunConfig, list[Any]]:

@@ -12,7 +12,8 @@ KDE_BANDWIDTH = 0.1
 def log_kde(points: Tensor, centres: Tensor, bandwidth: float) -> Tensor:
     """Log density at `points` (n, d) of the Gaussian kernel density of `centres` (c, d), in float64, (n,)."""
     d = points.shape[-1]
-    squared = torch.cdist(points.double(), centres.double()).square()
+    # By differences: products of matrices would cancel for points far from 0.
+    squared = torch.cdist(points.double(), centres.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
     norm = math.log(len(centres)) + d * (math.log(bandwidth) + 0.5 * math.log(2 * math.pi))
     return torch.logsumexp(-squared / (2 * bandwidth**2), dim=1) - norm
 

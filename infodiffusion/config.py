@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.config import NOT_IN_ID, RunConfig, not_in_id_at
+from common.data import contents
 from common.data.places import default_data_dir
 from common.device import PRECISIONS, precision_label
 from common.errors import UserError, choose
 from common.mmd import KERNELS
 from common.networks.unet import UNetConfig
-from infodiffusion.data import check_dataset, published_shape
+from infodiffusion.data import check_dataset, contents_of, published_shape
 from infodiffusion.modes import MODES
 from infodiffusion.priors import check_prior
 
@@ -135,6 +136,12 @@ class InfoConfig(RunConfig):
     """DCI of eval_disentangle: forest (fast) or boosted (published)."""
     write_png: bool = field(default=True, metadata=NOT_IN_ID)
     """Also write eval_fid's and save_original_img's images as one .png each."""
+
+    def read_contents(self) -> dict[str, str]:
+        """See `RunConfig.read_contents`: the images, and what calc_fid compares them with and by."""
+        data = contents_of(self.dataset, self.data_dir, (self.train_folder, self.test_folder))
+        files = {"reference": self.reference, "features": "" if self.features == "small" else self.features}
+        return data | contents.joined(**{name: contents.of_path(Path(path)) for name, path in files.items() if path})
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from common.data import NAMES, ImageSet, load
+from common.data import NAMES, ImageSet, contents, load
 from common.data import celeba as celeba_files
-from common.data.factor_files import dsprites, shapes3d
+from common.data.factor_files import FACTOR_FILES, dsprites, shapes3d
 from common.data.resized import load_resized
 from common.errors import UserError, choose
 from common.seeds import generator
@@ -70,7 +70,7 @@ def load_images(
         train, test = _from_folders(dataset, side, channels, data_dir, folders)
     elif dataset == "celeba":
         train, test = (_celeba(split, data_dir, side) for split in ("train", "test"))
-    elif dataset in ("dsprites", "3dshapes"):
+    elif dataset in FACTOR_FILES:
         train, test = (dsprites if dataset == "dsprites" else shapes3d)(data_dir, side)
     else:
         name = check_dataset(dataset)
@@ -86,6 +86,14 @@ def load_images(
             raise UserError(f"--m must be at most {len(train):,}, the training images of {train.name}, not {m:,}")
         train = train.take(torch.randperm(len(train), generator=generator(seed, "data", "subset"))[:m].sort().values)
     return train, test
+
+
+def contents_of(dataset: str, data_dir: Path, folders: tuple[str, str] = ("", "")) -> dict[str, str]:
+    """Digests of the files of the user's own that `load_images` reads, by what they are."""
+    if folders[0] or dataset in FOLDERS:
+        places = {"train_folder": folders[0] or data_dir / dataset, "test_folder": folders[1]}
+        return contents.joined(**{name: contents.of_folder(Path(place)) for name, place in places.items() if place})
+    return contents.joined(data=contents.of_set(dataset, data_dir))
 
 
 def attributes_or_factors(images: ImageSet) -> torch.Tensor | None:

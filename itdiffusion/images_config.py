@@ -7,18 +7,20 @@ from pathlib import Path
 
 from common.checkpoints import is_complete
 from common.config import NOT_IN_ID, RunConfig
-from common.data import NAMES
+from common.data import NAMES, contents
 from common.data.places import default_data_dir
 from common.device import PRECISIONS
 from common.errors import UserError, choose
 from common.learning_rate import SCHEDULES
 from common.networks.unet import UNetConfig
 from common.networks.unet_configs import NETWORKS
+from itdiffusion.load import split_member
 
 HEADS = ("noise", "gaussian", "levels")
 PUBLISHED = {"iddpm": "cifar10_uncond_vlb_50M_500K.pt", "ddpm": "ddpm-cifar10-32"}
 """The paper's pre-trained networks by name, as files below DATA_DIR/pretrained."""
 TUNED = "tuned:"
+FOLDERS = ("train_folder", "test_folder")
 INTEGRATORS = ("deterministic", "random", "rqmc")
 
 
@@ -96,6 +98,21 @@ class ImagesConfig(RunConfig):
     eval_batch: int = field(default=512, metadata=NOT_IN_ID)
     """Images per network call in the evaluation."""
 
+    def read_contents(self) -> dict[str, str]:
+        """See `RunConfig.read_contents`: the images, and the members that are not trained from scratch."""
+        if self.train_folder:
+            data = {name: contents.of_folder(Path(getattr(self, name)), below=False) for name in FOLDERS}
+        else:
+            data = {"data": contents.of_set(self.dataset, self.data_dir)}
+        members = {member: self._weights_of(member) for member in self.members if member not in HEADS}
+        return contents.joined(**data, **members)
+
+    def _weights_of(self, member: str) -> str:
+        try:
+            return contents.of_weights(split_member(self.path_of(member))[0])
+        except UserError:  # not there: `check` says so
+            return ""
+
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
         if bool(self.train_folder) != bool(self.test_folder):
@@ -141,7 +158,7 @@ class ImagesConfig(RunConfig):
         if member.startswith(TUNED):
             return str(self._tuned(member.removeprefix(TUNED)))
         path = self.data_dir / "pretrained" / PUBLISHED[member] if member in PUBLISHED else Path(member).expanduser()
-        if not Path(str(path).split("@")[0]).exists():
+        if not split_member(path)[0].exists():
             what = "copy it there, or take the members from scratch with --members noise"
             if member not in PUBLISHED:
                 what = f"choose one of {', '.join([*HEADS, *PUBLISHED])}, or the path of a checkpoint"

@@ -27,12 +27,18 @@ def load_denoiser(path: str | Path, data_shape: tuple[int, ...] | None = None) -
     Raises:
         UserError: nothing there, or something else; says what was expected.
     """
-    text, _, member = str(path).partition("@")
-    place = Path(text).expanduser()
+    place, member = split_member(path)
     denoiser = _load(place, member)
     if data_shape is not None:
         _check_shape(denoiser, place, data_shape)
     return denoiser.eval()
+
+
+def split_member(path: str | Path) -> tuple[Path, str]:
+    """Folder and member's number of `RUN@1`; an @ elsewhere in the path, or of a path that is there, is part of it."""
+    whole = Path(path).expanduser()
+    before, at, member = str(whole).rpartition("@")
+    return (Path(before), member) if at and member.isdigit() and not whole.exists() else (whole, "")
 
 
 def _load(place: Path, member: str) -> nn.Module:

@@ -3,5 +3,7 @@
 # `paper` wants the pre-trained networks in DATA_DIR/pretrained (see itdiffusion/cifar10.py); --members noise does without.
 # On several GPUs of one machine: torchrun --nproc-per-node 4 -m itdiffusion.cifar10 paper
 set -eu
+export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
 CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
+unset PYTHONSAFEPATH
 exec "${PY:-.venv/bin/python}" -m itdiffusion.cifar10 "$@"

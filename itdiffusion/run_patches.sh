@@ -2,5 +2,7 @@
 # The image study on the built-in 32x32x3 patches.  sh itdiffusion/run_patches.sh [smoke|quick|paper] [--flags]
 # On several GPUs: torchrun --nproc-per-node 4 -m itdiffusion.patches paper
 set -eu
+export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
 CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
+unset PYTHONSAFEPATH
 exec "${PY:-.venv/bin/python}" -m itdiffusion.patches "$@"

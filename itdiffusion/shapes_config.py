@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.config import RunConfig
+from common.data import contents
 from common.errors import UserError, choose
 from common.learning_rate import SCHEDULES
 from common.toy import TOYS, Toy, make
@@ -99,6 +100,10 @@ class ShapesConfig(RunConfig):
         ]
         inside = ",".join(mark for mark in marks if mark)
         return f"mlp[{inside}]" if inside else "mlp"
+
+    def read_contents(self) -> dict[str, str]:
+        """See `RunConfig.read_contents`."""
+        return contents.joined(points=contents.of_path(Path(self.points_file)) if self.points_file else "")
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""

@@ -69,25 +69,42 @@ def mode_grid(reach: float, std: float = 1.0, step: float = GRID_STEP) -> Tensor
 def flow_steps(reach: float, std: float = 1.0) -> int:
     """Steps of the ODE for modes at distance up to `reach`: with the exact score the KL is then good to 3e-5.
 
-    Between two modes at -mu and mu the flow contracts at the rate (mu / std)^2, which a step must resolve.
+    Between two modes at -mu and mu the flow contracts at the rate (mu / std)^2, which a step must resolve; modes that
+    are narrower than the prior widen by a factor 1 / std.
     """
-    return max(32, math.ceil(6 * reach / std))
+    return max(32, math.ceil(6 * reach / std), math.ceil(32 - 32 * math.log(std)))
 
 
-def flow_times(schedule: VP, T: float, steps: int) -> list[float]:
+def flow_times(schedule: VP, T: float, steps: int, std: float = 1.0) -> list[float]:
     """Times 0 .. T at equal distances of v = (sigma^2/sigma_T^2 + B/B_T) / 2, B the integral of beta.
 
-    A mixture's score varies evenly with sigma^2; where sigma is near 1, with B.
+    A mixture's score varies evenly with sigma^2; where sigma is near 1, with B; where modes are narrower than the prior
+    (`std` below 1), with log(1 + sigma^2 / std^2), which then stands for sigma^2.
     """
     t = torch.linspace(0, T, 20 * steps + 1, dtype=torch.float64)
+    if std < 1:
+        t = torch.cat([t[:1], T * torch.logspace(math.log10(std**2) - 4, 0, 20 * steps, dtype=torch.float64)])
     B = schedule.beta_integral(t)
-    v = (torch.expm1(-B) / torch.expm1(-B[-1]) + B / B[-1]) / 2
+    variance = torch.expm1(-B) / torch.expm1(-B[-1])
+    if std < 1:
+        variance = torch.log1p(-torch.expm1(-B) / std**2)
+        variance = variance / variance[-1]
+    v = (variance + B / B[-1]) / 2
     return np.interp(np.linspace(0, 1, steps + 1), v.numpy(), t.numpy()).tolist()
 
 
 @torch.no_grad()
 def grid_density(
-    score: ScoreAndSlope, schedule: VP, x: Tensor, models: int, *, T: float = 1.0, steps: int = 32, dtype: torch.dtype
+    score: ScoreAndSlope,
+    schedule: VP,
+    x: Tensor,
+    models: int,
+    *,
+    T: float = 1.0,
+    steps: int = 32,
+    dtype: torch.dtype,
+    tick: Callable[[], None] = lambda: None,
+    std: float = 1.0,
 ) -> GridDensity:
     """Densities of `models` score models on the grid x (g,) by the probability-flow ODE, all in one batch.
 
@@ -103,8 +120,10 @@ def grid_density(
         T: diffusion time.
         steps: steps of the rule, see `flow_steps`.
         dtype: type in which `score` is evaluated; the state is float64.
+        tick: called after each step.
+        std: standard deviation of the modes, see `flow_times`.
     """
-    times = flow_times(schedule, T, steps)
+    times = flow_times(schedule, T, steps, std)
     beta = {t: float(schedule.beta(torch.tensor(t, dtype=torch.float64))) for t in _with_middles(times)}
 
     def field(state: Tensor, t: float) -> tuple[Tensor, Tensor]:
@@ -121,6 +140,7 @@ def grid_density(
         k4, d4 = field(state + size * k3, end)
         state = state + size / 6 * (k1 + 2 * (k2 + k3) + k4)
         log_det += size / 6 * (d1 + 2 * (d2 + d3) + d4)
+        tick()
     log_p = -state.square() / 2 - 0.5 * math.log(2 * math.pi) + log_det
     return GridDensity(x, log_p, state)
 

@@ -6,6 +6,7 @@ of the VP SDE, in the shape of x.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -24,8 +25,12 @@ from common.errors import RunFailedError, UserError, run_main
 from common.likelihood import exact_divergence
 from common.mixture import GaussianMixture
 from common.precision import has_float64, on_cpu
+from common.progress import Progress
 from common.schedules import VP
 from scoregen.density import flow_steps, grid_density, mode_grid
+
+MANY = 10**8
+"""Evaluations of the score from which on their number is said before they begin."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,28 @@ def kl_to_mixture(
         s, slope = both(points, torch.full((state.numel(),), t, dtype=dtype, device=device))
         return on_cpu(s).reshape(state.shape), on_cpu(slope).reshape(state.shape)
 
-    fine, coarse = (
-        grid_density(of_grid, schedule, x, 1, T=T, steps=count, dtype=dtype) for count in (steps, steps // 2)
-    )
+    evaluations = 4 * (steps + steps // 2) * len(x)
+    if evaluations > MANY:
+        sys.stderr.write(
+            f"{len(x):,} grid points, a fifth of a mode's standard deviation apart, and {steps + steps // 2:,} steps "
+            f"of the ODE: {evaluations:.1e} evaluations of the score (--steps asks for fewer steps)\n"
+        )
+    with Progress("the probability flow", steps + steps // 2) as progress:
+        ticks = itertools.count(1)
+        fine, coarse = (
+            grid_density(
+                of_grid,
+                schedule,
+                x,
+                1,
+                T=T,
+                steps=count,
+                dtype=dtype,
+                std=std,
+                tick=lambda: progress.update(next(ticks)),
+            )
+            for count in (steps, steps // 2)
+        )
     kl, normalisation = float(fine.kl(log_p0)[0]), float(fine.normalisation()[0])
     if not (math.isfinite(kl) and math.isfinite(normalisation)):
         raise RunFailedError("the probability flow is not finite: the score overflows on the way from the data to T")
@@ -112,7 +136,7 @@ def kl_to_mixture(
         "kl_nats": {"value": kl, "se": 0.0, "se_quadrature": error},
         "normalisation": normalisation,
         "mass": float(fine.mass()[0]),
-        "evaluations": 4 * (steps + steps // 2) * len(x),
+        "evaluations": evaluations,
         "points": len(x),
         "steps": steps,
     }

@@ -15,6 +15,8 @@ TIME_LIMIT=${TIME_LIMIT-04:00:00}
 # More options of sbatch, say SBATCH_FLAGS=--test-only to try the submission without making it.
 SBATCH_FLAGS=${SBATCH_FLAGS-}
 
+export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
 CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
+unset PYTHONSAFEPATH
 . scripts/slurm.sh
 submit_array scoregen.clusters "$@"

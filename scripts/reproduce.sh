@@ -2,6 +2,8 @@
 # Run the launchers of every paper (or of $PAPER) at $PRESET; figures follow each, the report comes last.
 set -eu
 CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
+unset PYTHONSAFEPATH
+export INVOKED_FROM="$PWD"
 
 PRESET=${PRESET:-quick}
 MAKE=${MAKE:-make}

@@ -1,7 +1,6 @@
 """Which runs make up a finished K x L grid, and where each network's log p(x) and weights are."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 from common.checkpoints import load_latest
 from common.config import NOT_IN_ID, identity
 from common.errors import UserError
+from common.results.images import load_arrays
+from common.results.whole import DamagedError, read_provenance
 from common.runs import Run
 from vae.config import VAEConfig
 from vae.folds import fold_of
@@ -96,12 +97,12 @@ def networks(grid: GridConfig, index: np.ndarray) -> Iterator[Network]:
     wanted = {(repeat, fold) for repeat in range(grid.L) for fold in range(grid.K)}
     for provenance, path in _files(grid):
         repeat = int(provenance["config"]["repeat"])
-        with np.load(path, allow_pickle=False) as found:
-            mine = [j for j, fold in enumerate(found["folds"].tolist()) if (repeat, fold) in wanted]
-            if not mine:
-                continue
-            logpx, folds, epochs = found["train_logpx"], found["folds"], found["epochs"]
-            rows, labels = np.searchsorted(index, found["train_index"]), found["train_label"]
+        found = load_arrays(path)
+        mine = [j for j, fold in enumerate(found["folds"].tolist()) if (repeat, fold) in wanted]
+        if not mine:
+            continue
+        logpx, folds, epochs = found["train_logpx"], found["folds"], found["epochs"]
+        rows, labels = np.searchsorted(index, found["train_index"]), found["train_label"]
         for j in mine:
             wanted.remove((repeat, int(folds[j])))
             yield Network(repeat, int(folds[j]), logpx[j], epochs, rows, labels)
@@ -152,11 +153,17 @@ def _settings(grid: GridConfig) -> dict[str, Any]:
 
 def _files(grid: GridConfig) -> Iterator[tuple[dict[str, Any], Path]]:
     """Provenance and arrays of the finished runs of the grid, in the order of their repeats."""
-    wanted = {name: item for name, item in identity(VAEConfig(**_settings(grid))).items() if name not in FREE}
+    wanted = {"contents": {}} | identity(VAEConfig(**_settings(grid)))
+    wanted = {name: item for name, item in wanted.items() if name not in FREE}
     found = []
-    for path in sorted((grid.results_dir / "vae" / "images").glob("*.json")):
-        provenance = json.loads(path.read_text())
-        config = provenance.get("config", {})
+    for path in sorted((grid.results_dir / "vae" / "images").glob("*.npz")):
+        try:
+            provenance = read_provenance(path)
+        except DamagedError as error:
+            raise UserError(
+                f"'{path}' is damaged ({error}): delete it and run vae/run_memorization.sh again"
+            ) from error
+        config = {"contents": {}} | provenance.get("config", {})
         if provenance.get("experiment") == "cv" and all(config.get(name) == item for name, item in wanted.items()):
-            found.append((provenance, path.with_suffix(".npz")))
+            found.append((provenance, path))
     yield from sorted(found, key=lambda one: (one[0]["config"]["repeat"], one[0]["config"]["folds"]))

@@ -18,11 +18,13 @@ import numpy as np
 
 from common.config import NOT_IN_ID, RunConfig, parse_options
 from common.data import load
+from common.data.checksums import file_md5
 from common.data.places import default_data_dir
 from common.errors import UserError
 from common.results import write
 from common.results.tables.vae import ImportedLosses, Memorization
 from common.runs import Run
+from common.user_paths import user_path
 from vae.score_rows import ScoreRows
 from vae.scores import ScoreSums
 
@@ -43,7 +45,11 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class ImportedGrid(RunConfig):
-    """What the files of one grid share; a grid that is imported again replaces what was imported before."""
+    """What the files of one grid share.
+
+    A grid that is imported again, with more of its files perhaps, replaces what was imported before; another grid of
+    the same settings has another first file, and stands beside it.
+    """
 
     dataset: str = ""
     """Name in the registry of the lab."""
@@ -55,6 +61,8 @@ class ImportedGrid(RunConfig):
     """Learning rate of Adam."""
     n_z: int = 0
     """Importance samples per image."""
+    first_file: str = ""
+    """Digest of the file of the lowest repeat and fold."""
     data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
     """Folder of data sets."""
 
@@ -67,7 +75,7 @@ def import_files(words: Sequence[str]) -> None:
     """
     if not words or words[0].startswith("-"):
         raise UserError("name the folder of the result files: python -m vae.memorization import DIR")
-    folder = Path(words[0])
+    folder = user_path(words[0])
     options = parse_options(ImportOptions, "python -m vae.memorization import DIR", words[1:])
     if not folder.is_dir():
         raise UserError(f"'{folder}' is not a folder: expected one with files *_cv_repeat0_fold0.json.gz")
@@ -85,7 +93,7 @@ def _import_grid(paths: list[Path], options: ImportOptions) -> None:
     meta, results = _read(paths[0])
     grid = ImportedGrid(
         dataset=DATASETS.get(meta["dataset"], meta["dataset"].lower()), model=meta["model"], seed=meta["seed"],
-        lr=float(meta["learning_rate"]), n_z=meta.get("num_iw_samples", 0),
+        lr=float(meta["learning_rate"]), n_z=meta.get("num_iw_samples", 0), first_file=file_md5(paths[0])[:12],
         results_dir=options.results_dir, data_dir=options.data_dir,
     )  # fmt: skip
     epochs = np.array(sorted(map(int, results["logpxs"])))
@@ -110,11 +118,19 @@ def _import_grid(paths: list[Path], options: ImportOptions) -> None:
             rows, logpx = _side(path, results["logpxs"], side, epochs, index)
             sums.add(logpx, np.full(len(rows), inside), rows)
             losses += [
-                ImportedLosses(**shared, repeat=repeat, fold=fold, epoch=epoch, split=side, loss_nats=float(loss))
+                ImportedLosses(
+                    **shared,
+                    grid=grid.first_file,
+                    repeat=repeat,
+                    fold=fold,
+                    epoch=epoch,
+                    split=side,
+                    loss_nats=float(loss),
+                )
                 for epoch, loss in enumerate(results.get("losses", {}).get(side, []), start=1)
             ]
     run = Run("vae", "import", "import", grid)
-    settings = {**shared, "L": L, "estimator": f"imported[{grid.n_z}]"}
+    settings = {**shared, "L": L, "estimator": f"imported[{grid.n_z},{grid.first_file[:6]}]"}
     rows_of = ScoreRows(settings, epochs, index, _labels(grid, index), sums.scores())
     if not rows_of:
         raise UserError(f"no image of '{paths[0].parent}' is inside one file and outside another: fetch all folds")

@@ -27,6 +27,10 @@ BLOCK = 64
 """Images whose points are drawn at a time, a multiple of the block in which noise is drawn."""
 
 
+class MeasuredBeforeError(RunFailedError):
+    """What was measured at weights that are gone is not there any more: only training again can bring it back."""
+
+
 class LogPxMeasurement:
     """Importance-weighted log p(x) of the run's images, at every epoch that asks for it.
 
@@ -104,9 +108,9 @@ class LogPxMeasurement:
         firsts = range(0, len(self.sets[split]), PIECE)
         pieces = [self.pieces.read(_name(epoch, place, split, first)) for first in firsts]
         if any(piece is None for piece in pieces):
-            raise RunFailedError(
-                f"log p(x) of epoch {epoch}, measured before, is missing or damaged in '{self.pieces.folder}': the "
-                "weights of that epoch are gone, so run again with --force"
+            raise MeasuredBeforeError(
+                f"log p(x) of epoch {epoch}, measured before, is missing or damaged in '{self.pieces.folder}', and the "
+                "weights of that epoch are gone"
             )
         return torch.cat([piece["logpx"] for piece in pieces if piece is not None], dim=1)
 

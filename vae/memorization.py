@@ -1,9 +1,4 @@
-"""Who was memorized: scores, neighbours and near-duplicates of finished grids, and scores from one's own log p(x).
-
-`python -m vae.memorization grids [smoke|quick|paper] [--flags]`: the grids that `vae.cv` has finished, same flags.
-`python -m vae.memorization scores --logpx LONG.csv --out SCORES.csv`: columns run, index, inside (0/1), logpx.
-`python -m vae.memorization import DIR`: result files of the public memorization study.
-"""
+"""Who was memorized: scores, neighbours and near-duplicates of finished grids, and scores from one's own log p(x)."""
 
 import sys
 
@@ -12,6 +7,15 @@ from common.sweep import run_sweep
 from vae.analysis import GRIDS, HELD_OUT
 from vae.importer import import_files
 from vae.score_files import score_file
+
+USAGE = """\
+Who was memorized: scores, neighbours and near-duplicates of finished grids, and scores from one's own log p(x).
+
+`python -m vae.memorization grids [smoke|quick|paper] [--flags]`: the grids that `vae.cv` has finished, same flags.
+`python -m vae.memorization scores --logpx LONG.csv --out SCORES.csv`: columns run, index, inside (0/1), logpx.
+`python -m vae.memorization import DIR`: result files of the public memorization study.
+"""
+# Not the docstring, which python -OO leaves out.
 
 COMMANDS = ("grids", "scores", "import")
 
@@ -23,7 +27,7 @@ def main() -> None:
 
 def _main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        sys.stdout.write(f"{__doc__}")
+        sys.stdout.write(USAGE)
         return
     if sys.argv[1].startswith("-"):
         raise UserError(f"the first word is one of {', '.join(COMMANDS)}, not '{sys.argv[1]}'")

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from common.seeds import generator
+from common.squares import middle, product_rounding
 from vae.models import VAE
 
 BLOCK = 2048
@@ -21,25 +22,29 @@ def half_resolution(images: Tensor) -> Tensor:
 def nearest_distance(x: Tensor, y: Tensor) -> np.ndarray:
     """Euclidean distance of each row of x (n, d) to its own nearest row of y (k, d), float64 (n,).
 
-    The neighbour is found by matrix products in blocks, |x|^2 - 2 x.y + |y|^2; its distance is then taken from the
-    difference itself, which does not cancel.
+    Candidates come from matrix products in blocks, |x|^2 - 2 x.y + |y|^2: all rows of y that may be nearest, rounding
+    allowed for. Their distances are then taken from the differences, which do not cancel, so that a copy is at 0.
 
     >>> nearest_distance(torch.tensor([[0.0], [5.0]]), torch.tensor([[1.0], [7.0]])).tolist()
     [1.0, 2.0]
     """
-    centre = y.mean(0)
-    x, y = x - centre, y - centre
-    norms = y.square().sum(1)
+    centre = middle(y).to(y)
+    near, other = x - centre, y - centre
+    norms = other.square().sum(1)
+    farthest = norms.max().sqrt()
     found = []
-    for part in x.split(BLOCK):
-        best = torch.full((len(part),), float("inf"))
-        place = torch.zeros(len(part), dtype=torch.int64)
-        for start in range(0, len(y), BLOCK):
-            block = slice(start, start + BLOCK)
-            low, where = torch.addmm(norms[block], part, y[block].T, alpha=-2).min(1)
-            better = low < best
-            best, place = torch.where(better, low, best), torch.where(better, where + start, place)
-        found.append((part - y[place]).double().square().sum(1).sqrt())
+    for rows in torch.arange(len(x)).split(BLOCK):
+        # Products of this size are rounded on either side of a comparison.
+        slack = 2 * product_rounding(x.shape[1], x.dtype) * (near[rows].norm(dim=1) + farthest).square()
+        least, best = torch.full_like(slack, torch.inf), torch.full((len(rows),), torch.inf, dtype=torch.float64)
+        for columns in torch.arange(len(y)).split(BLOCK):
+            low = torch.addmm(norms[columns], near[rows], other[columns].T, alpha=-2)
+            least = torch.minimum(least, low.amin(1))
+            for pairs in torch.nonzero(low <= (least + slack)[:, None]).split(BLOCK):
+                i, j = pairs.T
+                exact = (x[rows[i]].double() - y[columns[j]].double()).square().sum(1)
+                best.scatter_reduce_(0, i, exact, "amin")
+        found.append(best.sqrt())
     return torch.cat(found).numpy()
 
 

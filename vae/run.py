@@ -18,6 +18,7 @@ from vae.bounds import bound_rows
 from vae.config import VAEConfig
 from vae.evaluate import Evaluation
 from vae.images import Inputs, load_inputs
+from vae.measure import MeasuredBeforeError
 from vae.members import Member, halves, members_of
 from vae.models import build_decoder, build_vae
 from vae.objective import Batches, Objective, Trained
@@ -26,6 +27,14 @@ from vae.objective import Batches, Objective, Trained
 def run_vae(preset: str, config: VAEConfig) -> None:
     """One run: train the networks of `config`, measure them on the way, write tables and the log p(x) of each image."""
     run = Run("vae", "cv" if config.mode == "cv" else "full", preset, config)
+    try:
+        _train_and_measure(run, config)
+    except MeasuredBeforeError as error:  # its results were deleted or damaged after it had ended, say
+        run.say(f"{error}: trained again from the start")
+        _train_and_measure(dataclasses.replace(run, anew=True), config)
+
+
+def _train_and_measure(run: Run, config: VAEConfig) -> None:
     device = pick_device(config.device)
     inputs, test = load_inputs(config, device)
     members = members_of(config, len(inputs))

@@ -3,6 +3,8 @@
 # `paper` is the published sweep: binarised MNIST, CIFAR-10, CelebA; `paper --dataset fashion-mnist` takes MNIST's part of it.
 # JOBS processes share the sweep (default: one per core; one where there is a GPU).
 set -eu
+export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
 CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
+unset PYTHONSAFEPATH
 . scripts/shards.sh
 run_shared vae.full "$@"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.data.digests import of_files
 from common.data.imageset import ImageSet
 from common.data.pictures import read_picture
 from common.data.places import folders_below, missing
@@ -30,17 +31,21 @@ def load(split: str, data_dir: Path, size: int = 32) -> ImageSet:
     """Read the faces of one split (train, valid or test) as size x size x 3 images.
 
     Looks for the folder `img_align_celeba` with `list_eval_partition.txt` beside it in `data_dir` or up to three levels
-    below it. What was decoded once is kept beside them as `crops-<size>-<split>.npy` (where the folder can be written).
+    below it. What was decoded once is kept beside them as `crops-<size>-<split>-<digest>.npy` (where the folder can be
+    written), the digest being that of the images' files: other images are decoded anew.
 
     Raises:
         UserError: files missing, or not what they should be.
     """
     place = find(split, data_dir)
     names = members(place, split)
-    cached = place / f"crops-{size}-{split}.npy"
-    images = _read_cache(cached, (len(names), 3, size, size))
+    digest = of_files(place, [place / FOLDER / name for name in names])
+    cached = place / f"crops-{size}-{split}-{digest}.npy"
+    images = _read_cache(cached, (len(names), 3, size, size)) if digest else None
     if images is None:
         images = np.stack([_crop(place / FOLDER / name, size) for name in names])
+        for other in place.glob(f"crops-{size}-{split}*.npy"):  # of images that are no longer there
+            other.unlink(missing_ok=True)
         _write_cache(cached, images)
     return ImageSet("celeba", split, torch.from_numpy(images), levels=256)
 

@@ -68,7 +68,8 @@ def read_split(split: str, place: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     Raises:
         UserError: as `load`.
     """
-    images, labels, official = zip(*(_parse(path, contents) for path, contents in _contents(place, split)), strict=True)
+    batches = [_parse(path, contents) for path, contents in batches_in(place, split)]
+    images, labels, official = zip(*batches, strict=True)
     return np.concatenate(images).reshape(-1, 3, 32, 32), np.concatenate(labels), all(official)
 
 
@@ -91,8 +92,12 @@ def find(split: str, data_dir: Path) -> Path:
     raise missing("cifar10", split, f"the folder {FOLDER} or the archive {ARCHIVE}", data_dir, WAYS)
 
 
-def _contents(place: Path, split: str) -> list[tuple[Path, bytes]]:
-    """(path, bytes) of each batch of the split, in order."""
+def batches_in(place: Path, split: str) -> list[tuple[Path, bytes]]:
+    """(path, bytes) of each batch of the split in `place`, folder or archive, in order.
+
+    Raises:
+        UserError: an archive that is truncated, damaged or without one of them.
+    """
     if place.is_dir():
         return [(place / batch, (place / batch).read_bytes()) for batch in BATCHES[split]]
     found: dict[str, bytes] = {}

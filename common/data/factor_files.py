@@ -15,6 +15,8 @@ DSPRITES = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 DSPRITES_FACTORS = ("shape", "scale", "orientation", "x", "y")
 SHAPES3D = "3dshapes.h5"
 SHAPES3D_FACTORS = ("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orientation")
+FACTOR_FILES = {"dsprites": DSPRITES, "3dshapes": SHAPES3D}
+"""Name of the file of each set."""
 WAYS = {
     "dsprites": f"copy {DSPRITES} there (https://github.com/google-deepmind/dsprites-dataset)",
     "3dshapes": f"copy {SHAPES3D} there (https://github.com/google-deepmind/3d-shapes)",
@@ -32,7 +34,7 @@ def dsprites(data_dir: Path, side: int = 32) -> tuple[ImageSet, ImageSet]:
     Raises:
         UserError: the file is missing or not what it should be; a side other than 32 or 64.
     """
-    path = _find(DSPRITES, "dsprites", data_dir)
+    path = find("dsprites", data_dir)
     try:
         with np.load(path, encoding="latin1", allow_pickle=False) as file:
             images, classes = file["imgs"], file["latents_classes"]
@@ -53,7 +55,7 @@ def shapes3d(data_dir: Path, side: int = 64) -> tuple[ImageSet, ImageSet]:
         import h5py
     except ImportError as error:
         raise UserError("3dshapes is an HDF5 file: .venv/bin/python -m pip install h5py") from error
-    path = _find(SHAPES3D, "3dshapes", data_dir)
+    path = find("3dshapes", data_dir)
     try:
         with h5py.File(path, "r") as file:
             images, labels = file["images"][:], file["labels"][:]
@@ -65,7 +67,13 @@ def shapes3d(data_dir: Path, side: int = 64) -> tuple[ImageSet, ImageSet]:
     return _split("3dshapes", _shrunk(pixels, side, 1), factors, SHAPES3D_FACTORS)
 
 
-def _find(name: str, dataset: str, data_dir: Path) -> Path:
+def find(dataset: str, data_dir: Path) -> Path:
+    """The file of a set, in `data_dir` or up to three levels below it.
+
+    Raises:
+        UserError: it is not there; says how to get it.
+    """
+    name = FACTOR_FILES[dataset]
     for folder in folders_below(data_dir):
         if (folder / name).is_file():
             return folder / name

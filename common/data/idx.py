@@ -112,7 +112,7 @@ def read(path: Path, ndim: int) -> tuple[np.ndarray, bytes]:
     Raises:
         UserError: not gzip where the name says so, wrong magic number, truncated, or with bytes to spare.
     """
-    contents = _unpacked(path)
+    contents = unpacked(path)
     magic = bytes((0, 0, 8, ndim))
     if contents[:4] != magic:
         raise UserError(
@@ -131,7 +131,12 @@ def read(path: Path, ndim: int) -> tuple[np.ndarray, bytes]:
     return np.frombuffer(contents, dtype=np.uint8, offset=header).reshape(shape).copy(), contents
 
 
-def _unpacked(path: Path) -> bytes:
+def unpacked(path: Path) -> bytes:
+    """The bytes of a file, unpacked where its name ends in .gz.
+
+    Raises:
+        UserError: it is no whole gzip file.
+    """
     contents = path.read_bytes()
     if path.suffix != ".gz":
         return contents

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import UserError
+from common.user_paths import user_path
 
 DEPTH = 3  # levels of folders below the data folder that are searched
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -16,7 +17,8 @@ class MissingFilesError(UserError):
 
 def default_data_dir() -> Path:
     """The data folder where none is given: the environment's DATA_DIR, else `data/` in this repository."""
-    return Path(os.environ.get("DATA_DIR") or REPOSITORY / "data")
+    given = os.environ.get("DATA_DIR")
+    return user_path(given) if given else REPOSITORY / "data"
 
 
 def resolve_data_dir(data_dir: str | Path | None) -> Path:

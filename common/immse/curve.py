@@ -93,7 +93,7 @@ class Curve:
 
     def half(self) -> Tensor:
         """Which half (0 or 1) each group belongs to, (G,)."""
-        return torch.arange(GROUPS) % 2
+        return torch.arange(len(self.counts)) % 2
 
     def half_mean(self, sums: Tensor) -> Tensor:
         """Means over each half of the examples, (2, ...), of sums (G, ...)."""
@@ -140,16 +140,18 @@ class Curve:
         return torch.where(variance > 0, best, 1.0)
 
 
-def empty_curve(grid: LogsnrGrid, reference: GaussianReference, bins: Bins | None, kinds: Sequence[str]) -> Curve:
-    """A curve of no examples, to which `add` adds."""
+def empty_curve(
+    grid: LogsnrGrid, reference: GaussianReference, bins: Bins | None, kinds: Sequence[str], groups: int = GROUPS
+) -> Curve:
+    """A curve of no examples, to which `add` adds; with as many groups as examples it keeps every example apart."""
     J = len(grid)
     bases = list(dict.fromkeys(_base(kind) for kind in kinds))
     names = [*kinds, *(_beside(part, base) for base in bases for part in ("gaussian", "control"))]
     return Curve(
         kinds=tuple(kinds), grid=grid, n=0, d=reference.d, reference=reference, bins=bins,
-        counts=torch.zeros(GROUPS, dtype=torch.float64),
-        sums={name: torch.zeros(GROUPS, J, dtype=torch.float64) for name in names},
-        log_normal={base: torch.zeros(GROUPS, dtype=torch.float64) for base in bases},
+        counts=torch.zeros(groups, dtype=torch.float64),
+        sums={name: torch.zeros(groups, J, dtype=torch.float64) for name in names},
+        log_normal={base: torch.zeros(groups, dtype=torch.float64) for base in bases},
         products={kind: torch.zeros(2, 2, J, dtype=torch.float64) for kind in kinds},
         target_squares={kind: torch.zeros(2, 2, J, dtype=torch.float64) for kind in kinds},
         control_squares={base: torch.zeros(2, J, dtype=torch.float64) for base in bases},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import RunFailedError, UserError
-from common.immse.curve import GROUPS, Curve, add, empty_curve
+from common.immse.curve import Curve, add, empty_curve
 from common.immse.grid import LogsnrGrid
 from common.immse.noise import blocks, curve_noise
 from common.immse.reference import GaussianReference
@@ -95,7 +95,7 @@ def measure_curve(
                 more = channel.errors(moved, projected, rest, None)
                 columns |= {"dequantized": more.pop("raw"), **{f"{k}_dequantized": v for k, v in more.items()}}
                 log_normal["dequantized"] = rest.log_prob_of_projected(projected)
-            group = (start + torch.arange(len(part))) % GROUPS
+            group = (start + torch.arange(len(part))) % len(curve.counts)
             curve = add(curve, group, columns, log_normal, len(part) * J * (1 + antithetic) * (1 + dequantized))
             file.put(block, torch.stack([columns[kind] for kind in kinds], 1))
     return curve
@@ -165,7 +165,7 @@ class _Channel:
         return double
 
     def _call(self, z: Tensor, logsnr: Tensor) -> Tensor:
-        eps_hat = self.denoiser(z, logsnr)
+        eps_hat = self.denoiser(z.clone(), logsnr.clone())  # a user's function may write into what it is given
         if eps_hat.shape != z.shape:
             raise UserError(
                 f"the denoiser returned shape {tuple(eps_hat.shape)} for z of shape {tuple(z.shape)}: expected eps_hat "

@@ -51,6 +51,33 @@ class NllEstimate(Estimate):
         return nats_to_bpd(self.value, self.d)
 
 
+@dataclass(frozen=True)
+class _Total:
+    """What an NLL is made of.
+
+    Attributes:
+        kind: the kind of errors.
+        sums: the NLL's sums over the examples of each group (G,).
+        integrand: twice what is integrated (G, J).
+        errors: the errors that enter it, of the members that were chosen (G, J).
+        tail_nats: what may lie outside the range.
+        apart: see `_Choice`; None where nothing is chosen.
+        optimistic: the value with the choice as published; None where nothing is chosen.
+        density: the estimand is a density's, of which a dequantised one becomes a mass.
+        rounding: of a mass.
+    """
+
+    kind: str
+    sums: Tensor
+    integrand: Tensor
+    errors: Tensor
+    tail_nats: float
+    apart: Tensor | None = None
+    optimistic: float | None = None
+    density: bool = False
+    rounding: str = "none"
+
+
 def continuous_nll(curve: Curve, *, control_variate: bool = True, gaussian_member: bool = False) -> NllEstimate:
     """E[-log p(x)] = E[-log N(x)] - 1/2 Int E[|eps - eps_G|^2 - |eps - eps_hat|^2] da, both on the same x and eps.
 
@@ -70,7 +97,7 @@ def continuous_nll(curve: Curve, *, control_variate: bool = True, gaussian_membe
     _refuse_bins(curve)
     if not control_variate:
         return _plain(curve)
-    return _density([curve], "raw", gaussian_member)
+    return _estimate([curve], _density([curve], "raw", gaussian_member))
 
 
 def dequantized_nll(curve: Curve, *, gaussian_member: bool = False) -> NllEstimate:
@@ -79,10 +106,10 @@ def dequantized_nll(curve: Curve, *, gaussian_member: bool = False) -> NllEstima
     Raises:
         UserError: the curve was measured without `dequantized`.
     """
-    return _density([curve], "dequantized", gaussian_member)
+    return _estimate([curve], _density([curve], "dequantized", gaussian_member))
 
 
-def discrete_nll(curve: Curve, rounding: str = "best") -> NllEstimate:
+def discrete_nll(curve: Curve, rounding: str = "best", *, gaussian_member: bool = False) -> NllEstimate:
     """E[-log P(x)] = 1/2 Int E|eps - eps_hat|^2 da of data on a grid, tails included (Kong et al. 2023, sec. 3).
 
     Below the range the linear denoiser stands in, 1/2 sum log(1 + e^low l_i); above it hard rounding of z.
@@ -91,12 +118,13 @@ def discrete_nll(curve: Curve, rounding: str = "best") -> NllEstimate:
         curve: measured with bins.
         rounding: raw, hard or soft; best takes the smallest of them at each log-SNR, chosen on one half of the examples
             and evaluated on the other, both ways.
+        gaussian_member: choose the Gaussian's denoiser too, in the same way.
 
     Raises:
         UserError: the curve was measured without bins.
     """
     choose("rounding", rounding, ROUNDINGS)
-    return _mass([curve], rounding)
+    return _estimate([curve], _mass([curve], rounding, gaussian_member))
 
 
 def ensemble_nll(curves: Sequence[Curve], estimator: str = "continuous") -> NllEstimate:
@@ -114,16 +142,70 @@ def ensemble_nll(curves: Sequence[Curve], estimator: str = "continuous") -> NllE
     """
     choose("estimator", estimator, ESTIMATORS)
     first = curves[0]
+    _check_same(curves)
+    if estimator == "discrete":
+        return _estimate(curves, _mass(curves, "best"))
+    if estimator == "continuous":
+        _refuse_bins(first)
+    kind = "raw" if estimator == "continuous" else "dequantized"
+    return _estimate(curves, _density(curves, kind, gaussian_member=True))
+
+
+def nll_by_example(curve: Curve) -> Tensor:
+    """-log p(x), or -log P(x) of data on a grid, of each example, (n,) float64 nats; their mean is the NLL.
+
+    Each has the noise of one draw of eps along the curve; the mean over many examples is what is known well.
+
+    Args:
+        curve: measured with a group for every example (`empty_curve`).
+
+    Raises:
+        UserError: examples share groups.
+    """
+    if curve.n != int((curve.counts > 0).sum()):
+        raise UserError("the curve holds sums over groups of examples: measure it with a group for each example")
+    return _own(curve).sums[: curve.n]
+
+
+def paired_difference(first: Curve, second: Curve) -> Estimate:
+    """NLL of the first denoiser minus that of the second on the same examples and noise, with the paired error.
+
+    Args:
+        first, second: measured on the same examples, grid, noise and seed.
+
+    Raises:
+        UserError: curves that do not belong together.
+    """
+    _check_same([first, second])
+    a, b = (_own(curve) for curve in (first, second))
+    grid = first.grid
+    # -log N(x) is in both, the Gaussian's errors too: what is left is half the integral of the errors' difference.
+    value, se = first.spread(a.sums - b.sums)
+    apart = a.errors - b.errors
+    return Estimate(
+        value=float(value),
+        se_data=float(se),
+        se_quadrature=grid.error(apart.sum(0) / first.n, first.spread(grid.thirds(apart))[1]) / 2,
+        bias="either",
+        estimand="NLL of the first denoiser minus NLL of the second",
+        n=first.n,
+        d=first.d,
+        evaluations=first.evaluations + second.evaluations,
+    )
+
+
+def _own(curve: Curve) -> _Total:
+    """The denoiser's own NLL, of a density or of a mass."""
+    return _density([curve], "raw", False) if curve.bins is None else _mass([curve], "best")
+
+
+def _check_same(curves: Sequence[Curve]) -> None:
+    first = curves[0]
     if any(
         curve.n != first.n or not torch.equal(curve.grid.logsnr, first.grid.logsnr) or curve.bins != first.bins
         for curve in curves
     ):
         raise UserError("the members of an ensemble were measured on different examples, bins or log-SNR points")
-    if estimator == "discrete":
-        return _mass(curves, "best")
-    if estimator == "continuous":
-        _refuse_bins(first)
-    return _density(curves, "raw" if estimator == "continuous" else "dequantized", gaussian_member=True)
 
 
 def _refuse_bins(curve: Curve) -> None:
@@ -137,10 +219,10 @@ def _plain(curve: Curve) -> NllEstimate:
     sums = reference.entropy_nats * curve.counts - grid.integrate(gap) / 2
     # The tails are known better from the gap of the control variate, whose noise vanishes at both ends.
     tail = tail_from_ends(*curve.spread(curve.gaussian() - curve.errors("raw")))
-    return _estimate([curve], "raw", sums, gap, tail, density=True)
+    return _estimate([curve], _Total("raw", sums, gap, curve.errors("raw", "none"), tail, density=True))
 
 
-def _density(curves: Sequence[Curve], kind: str, gaussian_member: bool) -> NllEstimate:
+def _density(curves: Sequence[Curve], kind: str, gaussian_member: bool) -> _Total:
     first = curves[0]
     if kind not in first.kinds:
         raise UserError("this curve has no dequantised errors: measure it with dequantized=True")
@@ -158,15 +240,16 @@ def _density(curves: Sequence[Curve], kind: str, gaussian_member: bool) -> NllEs
     gap = gaussian - chosen
     tail = tail_from_ends(*first.spread(gap))
     optimistic = float(total(choice.optimistic).sum()) / first.n if len(members) > 1 else None
-    return _estimate(curves, kind, total(chosen), gap, tail, choice.apart, optimistic=optimistic, density=True)
+    return _Total(kind, total(chosen), gap, chosen, tail, choice.apart, optimistic, density=True)
 
 
-def _mass(curves: Sequence[Curve], rounding: str) -> NllEstimate:
+def _mass(curves: Sequence[Curve], rounding: str, gaussian_member: bool = False) -> _Total:
     first = curves[0]
     if first.bins is None:
         raise UserError("a discrete NLL of data without a grid: measure the curve with bins")
     kinds = ["raw", "hard", "soft"] if rounding == "best" else [rounding]
-    members = torch.stack([curve.errors(kind) for curve in curves for kind in kinds])
+    own = [curve.errors(kind) for curve in curves for kind in kinds]
+    members = torch.stack(own + [first.gaussian()] * gaussian_member)
     choice = _smallest(first, members)
     chosen = choice.errors
     grid = first.grid
@@ -182,7 +265,7 @@ def _mass(curves: Sequence[Curve], rounding: str) -> NllEstimate:
     optimistic = (
         float(grid.integrate(choice.optimistic).sum()) / 2 / first.n + left + right if len(members) > 1 else None
     )
-    return _estimate(curves, "raw", sums, chosen, unknown, choice.apart, optimistic=optimistic, rounding=rounding)
+    return _Total("raw", sums, chosen, chosen, unknown, choice.apart, optimistic, rounding=rounding)
 
 
 @dataclass(frozen=True)
@@ -219,29 +302,18 @@ def _smallest(curve: Curve, members: Tensor) -> _Choice:
     return _Choice(errors, members.gather(0, everywhere)[0], by_half[0] - by_half[1])
 
 
-def _estimate(
-    curves: Sequence[Curve],
-    kind: str,
-    sums: Tensor,
-    integrand: Tensor,
-    tail_nats: float,
-    apart: Tensor | None = None,
-    *,
-    optimistic: float | None = None,
-    density: bool = False,
-    rounding: str = "none",
-) -> NllEstimate:
-    """The record of sums (G,) over examples and twice the integrand (G, J); a dequantised density becomes a mass."""
-    first = curves[0]
+def _estimate(curves: Sequence[Curve], total: _Total) -> NllEstimate:
+    """The record of a total; a dequantised density becomes a mass."""
+    first, integrand = curves[0], total.integrand
     grid, width = first.grid, first.bins.step if first.bins is not None else 0.0
-    shift = -first.d * math.log(width) if density and width else 0.0
-    mean, se = first.spread(sums)
+    shift = -first.d * math.log(width) if total.density and width else 0.0
+    mean, se = first.spread(total.sums)
     # What is chosen differs from half to half: the spread of the groups within a half does not see that.
-    choice_se = 0.0 if apart is None else abs(float(grid.integrate(apart).sum())) / first.n / 4
+    choice_se = 0.0 if total.apart is None else abs(float(grid.integrate(total.apart).sum())) / first.n / 4
     quadrature = grid.error(integrand.sum(0) / first.n, first.spread(grid.thirds(integrand))[1]) / 2
-    normal = first.log_normal.get(kind)
+    normal = first.log_normal.get(total.kind)
     estimand = "E[-log p(x)], a density" if not width else f"E[-log P(x)], a mass on bins of width {width:g}"
-    if kind == "dequantized":
+    if total.kind == "dequantized":
         estimand += ", bounded by uniform dequantisation"
     return NllEstimate(
         value=float(mean) + shift,
@@ -252,11 +324,11 @@ def _estimate(
         n=first.n,
         d=first.d,
         evaluations=sum(curve.evaluations for curve in curves),
-        tail_nats=tail_nats,
+        tail_nats=total.tail_nats,
         gaussian_nats=None if normal is None else -float(normal.sum()) / first.n + shift,
-        optimistic_nats=None if optimistic is None else optimistic + shift,
+        optimistic_nats=None if total.optimistic is None else total.optimistic + shift,
         bin_width=width,
-        rounding=rounding,
+        rounding=total.rounding,
         integrator=grid.integrator,
         points=len(grid),
         loc=grid.range.loc,

@@ -41,7 +41,7 @@ def curve_noise(kind: str, shape: tuple[int, ...], first: int, points: Tensor, t
     if kind == "shared":
         return _rows(seed, "shared", n, d, first, normal=True)[:, None]
     shift = _rows(seed, "shift", n, d, first, normal=False)
-    u = torch.frac(_sobol(d, total, seed)[points] + shift[:, None])
+    u = torch.frac(_sobol_along_a_curve(d, total, seed)[points] + shift[:, None])
     # Float32 uniforms are multiples of 2^-24: the ends are moved in by half of that.
     return torch.special.ndtri(u.clamp(2.0**-25, 1 - 2.0**-24))
 
@@ -64,8 +64,27 @@ def _rows(seed: int, stream: str, n: int, d: int, first: int, *, normal: bool) -
     return torch.cat(parts)
 
 
+def sobol(d: int, total: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The first `total` points of a scrambled Sobol sequence in d dimensions, (total, d).
+
+    The sequence is known in 21,201 dimensions. More are taken in blocks of that size, each with a scrambling of its
+    own: every coordinate is then as evenly spread along the curve, and coordinates of different blocks are as random
+    draws to each other.
+
+    Args:
+        d: dimensions, any number.
+        total: points.
+        seed: of the scrambling.
+        dtype: float32 or float64.
+    """
+    parts = []
+    for first in range(0, d, torch.quasirandom.SobolEngine.MAXDIM):
+        own = seed if first == 0 else derive(seed, "sobol", first) % 2**31
+        size = min(torch.quasirandom.SobolEngine.MAXDIM, d - first)
+        parts.append(torch.quasirandom.SobolEngine(size, scramble=True, seed=own).draw(total, dtype=dtype))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
 @lru_cache(maxsize=4)
-def _sobol(d: int, total: int, seed: int) -> Tensor:
-    """The first `total` points of a scrambled Sobol sequence in d dimensions, float32."""
-    engine = torch.quasirandom.SobolEngine(d, scramble=True, seed=derive(seed, "immse", "sobol") % 2**31)
-    return engine.draw(total)
+def _sobol_along_a_curve(d: int, total: int, seed: int) -> Tensor:
+    return sobol(d, total, derive(seed, "immse", "sobol") % 2**31)

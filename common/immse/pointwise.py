@@ -8,6 +8,7 @@ from torch import Tensor
 from common.errors import UserError
 from common.immse.grid import LogsnrGrid
 from common.immse.measure import ELEMENTS, Denoiser
+from common.immse.noise import sobol
 from common.immse.reference import GaussianReference
 from common.schedules import logsnr_to_alpha_sigma
 from common.seeds import derive
@@ -84,5 +85,5 @@ def pointwise_nll(
 def _noise(d: int, J: int, seed: int, draw: int) -> Tensor:
     """One scrambling of J points of the Sobol sequence as standard normal noise, (J, d) float64."""
     scramble = derive(seed, "immse", "pointwise", draw) % 2**31
-    u = torch.quasirandom.SobolEngine(d, scramble=True, seed=scramble).draw(J, dtype=torch.float64)
+    u = sobol(d, J, scramble, torch.float64)
     return torch.special.ndtri(u.clamp(2.0**-31, 1 - 2.0**-31))

@@ -79,6 +79,48 @@ def widen_range(
     return with_tail(LogsnrRange.from_ends(low, high, start.clip), left + right, evaluations)
 
 
+NEGLIGIBLE = "beyond it the model and the Gaussian differ by less than the tolerance"
+WORSE = "there the model is worse than the Gaussian, which would stand in for it beyond"
+FAR = "the model is still better than the Gaussian there"
+GRID = "beyond it rounding to the grid leaves less than the tolerance"
+
+
+def why_it_ends(
+    denoiser: Denoiser,
+    x: Tensor,
+    reference: GaussianReference,
+    chosen: LogsnrRange,
+    *,
+    bins: Bins | None = None,
+    dequantized: bool = False,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    batch: int = 0,
+    transform: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[str, str, int]:
+    """Why a range ends where it does on the left and on the right, one of the four reasons above, and evaluations.
+
+    Args:
+        chosen: the range.
+        denoiser, x, reference, bins, dequantized, tolerance, seed, batch, transform: as in `widen_range`.
+    """
+
+    def why(end: float, share: float) -> tuple[str, int]:
+        gap, se, spent = pilot_gap(
+            denoiser, x, reference, end, bins=bins, dequantized=dequantized, seed=seed, batch=batch, transform=transform
+        )
+        # The same for either sign: a model that is worse by no more than the tolerance loses nothing that counts.
+        if share * (abs(gap) + 2 * se) <= tolerance * reference.d:
+            return NEGLIGIBLE, spent
+        return (WORSE if gap <= -2 * se else FAR), spent
+
+    left, spent = why(chosen.low, 0.5)
+    if bins is not None and not dequantized:
+        return left, GRID, spent
+    right, more = why(chosen.high, 1.0)
+    return left, right, spent + more
+
+
 def pilot_gap(
     denoiser: Denoiser,
     x: Tensor,

@@ -117,8 +117,9 @@ class GaussianReference:
         zeros = int((self.spectrum <= 0).sum())
         if zeros:
             raise UserError(
-                f"{zeros} of {self.d} directions of the data are constant, so it has no density: estimate the discrete "
-                "NLL (give the step of its grid), or remove constant coordinates and duplicates"
+                f"{zeros} of {self.d} directions of the data are constant (or a millionth of the widest), so it has no "
+                "density: estimate the discrete NLL (give the step of its grid), or remove constant coordinates, "
+                "duplicates and outliers"
             )
 
     def mmse_eps(self, logsnr: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from common.errors import UserError
 NEGLIGIBLE = 44.0  # bins whose weight is below e^-44 of the nearest one's are left out
 WIDTH = 0.9  # kernels of at least this many steps are read off a table, narrower ones summed over the nearest bins
 NODES = 8  # table nodes per step
+SMALL = 1024  # bins up to which a table of all nodes and bins is small
+TABLE_ELEMENTS = 1 << 20  # numbers of a table that are computed at a time
 
 
 @dataclass(frozen=True)
@@ -124,20 +126,22 @@ class Bins:
 
     def _interpolated(self, x: Tensor, precision: float) -> Tensor:
         """Cubic Hermite interpolation between the nodes of `_table`, in units of steps."""
-        values, slopes = (v.to(x) for v in _table(self.count, precision * self.step**2))
-        position = ((x - self.low) * (NODES / self.step)).clamp(0, len(values) - 1)
+        table = _table if self.count <= SMALL else _windowed_table
+        values, slopes, nodes = table(self.count, precision * self.step**2)
+        values, slopes = values.to(x), slopes.to(x)
+        position = ((x - self.low) * (nodes / self.step)).clamp(0, len(values) - 1)
         left = position.floor().clamp(max=len(values) - 2)
         t, i = position - left, left.long()
         # The table holds the displacement value - node, which keeps float32's precision.
         v0, v1, m0, m1 = values[i], values[i + 1], slopes[i], slopes[i + 1]
         s = 1 - t
         moved = s * s * (1 + 2 * t) * v0 + t * t * (1 + 2 * s) * v1 + t * s * (s * m0 - t * m1)
-        return self.low + self.step * (position / NODES + moved)
+        return self.low + self.step * (position / nodes + moved)
 
 
 @lru_cache(maxsize=256)
-def _table(count: int, precision: float) -> tuple[Tensor, Tensor]:
-    """Displacement of the soft-rounded value at nodes x = 0, 1/NODES, ..., count - 1 steps, and its slope per node.
+def _table(count: int, precision: float) -> tuple[Tensor, Tensor, float]:
+    """Displacement of the soft-rounded value at nodes x = 0, 1/NODES, ..., count - 1 steps, its slope per node, NODES.
 
     precision is (1 + gamma) D^2, that of the kernel in units of steps.
     """
@@ -146,4 +150,29 @@ def _table(count: int, precision: float) -> tuple[Tensor, Tensor]:
     weights = torch.softmax(-precision / 2 * (nodes[:, None] - bins) ** 2, 1)
     mean = weights @ bins
     variance = weights @ bins.square() - mean**2
-    return mean - nodes, (precision * variance - 1) / NODES
+    return mean - nodes, (precision * variance - 1) / NODES, NODES
+
+
+@lru_cache(maxsize=256)
+def _windowed_table(count: int, precision: float) -> tuple[Tensor, Tensor, float]:
+    """The same for many bins: nodes an eighth of the kernel's width apart, each over the bins that have weight there.
+
+    The work is some hundred terms a bin, and memory that of one block, where all bins at all nodes would be 4 TB for
+    65,536 levels.
+    """
+    width = precision**-0.5
+    spacing = (count - 1) / math.ceil((count - 1) / max(1 / NODES, width / NODES))
+    nodes = torch.arange(round((count - 1) / spacing) + 1, dtype=torch.float64) * spacing
+    reach = min(count - 1, math.ceil((2 * NEGLIGIBLE) ** 0.5 * width) + 1)
+    around = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    moved, slopes = [], []
+    for block in nodes.split(max(1, TABLE_ELEMENTS // len(around))):
+        bins = block.round()[:, None] + around
+        apart = bins - block[:, None]
+        exponents = torch.where((bins >= 0) & (bins <= count - 1), -precision / 2 * apart**2, -math.inf)
+        weights = torch.softmax(exponents, 1)
+        mean = (weights * apart).sum(1)
+        variance = (weights * (apart - mean[:, None]) ** 2).sum(1)
+        moved.append(mean)
+        slopes.append((precision * variance - 1) * spacing)
+    return torch.cat(moved), torch.cat(slopes), 1 / spacing

@@ -2,7 +2,16 @@
 
 from common.results.images import read_arrays, write_arrays
 from common.results.schema import TABLES, Column, Table, table_of
-from common.results.store import files, is_written, read, read_or_reference, refuse_mixture, table_path, write
+from common.results.store import (
+    files,
+    ids_by_settings,
+    is_written,
+    read,
+    read_or_reference,
+    refuse_mixture,
+    table_path,
+    write,
+)
 from common.results.tables import Calibration, ImageBound, Speed, ToyBound
 
 __all__ = [
@@ -14,6 +23,7 @@ __all__ = [
     "Table",
     "ToyBound",
     "files",
+    "ids_by_settings",
     "is_written",
     "read",
     "read_arrays",

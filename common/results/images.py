@@ -2,12 +2,15 @@
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common import atomic
+from common.errors import UserError
+from common.results import whole
 
 
 def write_arrays(
@@ -24,21 +27,50 @@ def write_arrays(
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     folder = results / paper / "images"
-    atomic.write_text(folder / f"{run_id}.json", json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+    content = buffer.getvalue()
+    record = {"sha256": whole.digest(content), **provenance}
+    atomic.write_text(folder / f"{run_id}.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
     path = folder / f"{run_id}.npz"
-    atomic.write_bytes(path, buffer.getvalue())
+    atomic.write_bytes(path, content)
     return path
 
 
 def read_arrays(results: Path, paper: str, experiment: str) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
-    """All array files of one experiment as (provenance, arrays): the user's own or, where none are, the reference."""
+    """All array files of one experiment as (provenance, arrays): the user's own or, where none are, the reference.
+
+    Raises:
+        UserError: one of them is damaged.
+    """
     for root in (results, results / "reference"):
         found = []
         for path in sorted((root / paper / "images").glob("*.npz")):
-            provenance = json.loads(path.with_suffix(".json").read_text())
-            if provenance["experiment"] == experiment:
-                with np.load(path, allow_pickle=False) as file:
-                    found.append((provenance, {name: file[name] for name in file.files}))
+            try:
+                provenance = whole.read_provenance(path)
+                if provenance.get("experiment") != experiment:
+                    continue
+            except whole.DamagedError as error:
+                raise _damaged(path, error) from error
+            found.append((provenance, load_arrays(path)))
         if found:
             return found
     return []
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of one file that `write_arrays` wrote.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        provenance = whole.read_provenance(path)
+        content = whole.read_content(path, provenance)
+        whole.compare(content, provenance)
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (whole.DamagedError, ValueError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"'{path}' is damaged ({error}): delete it and run its command again")

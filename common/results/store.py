@@ -1,11 +1,12 @@
 """Writing and reading result tables: one CSV per run, beside a JSON that says where its numbers come from."""
 
+import contextlib
 import csv
 import gzip
 import io
 import json
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from common import atomic
 from common.errors import UserError
+from common.results import whole
 from common.results.schema import TABLES, Table, check_row, table_of
 
 COMPRESS_ROWS = 50_000
@@ -26,7 +28,8 @@ EXACT_FLOATS = {"float_precision": "round_trip"} if _VERSION < (3, 1) else {}
 def write(results: Path, row_type: type, run_id: str, rows: Sequence[Any], provenance: dict[str, Any]) -> Path:
     """Write `rows` as `<results>/<paper>/<table>/<run_id>.csv`, whole or not at all.
 
-    The provenance goes to `<run_id>.json` first, so that a CSV that exists is always a finished one.
+    The provenance goes to `<run_id>.json` first, with the digest of the CSV, so that a CSV that agrees with it is
+    always a finished one; and with the names of what the run has written before this table.
 
     Raises:
         ValueError: there are no rows, or a value is missing, unknown, of the wrong type or not finite.
@@ -36,7 +39,16 @@ def write(results: Path, row_type: type, run_id: str, rows: Sequence[Any], prove
         raise ValueError(f"table {declared.name}: a finished run must have rows")
     path = table_path(results, declared.name, run_id, compressed=len(rows) > COMPRESS_ROWS)
     text = _to_csv(declared, rows)
-    record = {"table": declared.name, "schema_version": declared.version, "rows": len(rows), **provenance}
+    before = whole.files_of_run(path.parent.parent, run_id, str(provenance.get("experiment", "")))
+    beside = [name for name in before if not name.startswith(f"{path.parent.name}/")]
+    record = {
+        "table": declared.name,
+        "schema_version": declared.version,
+        "rows": len(rows),
+        "sha256": whole.digest(text.encode()),
+        **({"beside": beside} if beside else {}),
+        **provenance,
+    }
     atomic.write_text(path.parent / f"{run_id}.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
     content = gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode()
     atomic.write_bytes(path, content)
@@ -49,10 +61,34 @@ def table_path(results: Path, name: str, run_id: str, *, compressed: bool = Fals
     return results / name / f"{run_id}.csv{'.gz' if compressed else ''}"
 
 
-def is_written(results: Path, row_type: type, run_id: str) -> bool:
-    """True when this run's CSV of the table `row_type` is there (and so is whole)."""
+def is_written(results: Path, row_type: type, run_id: str, told: Callable[[str], None] | None = None) -> bool:
+    """True when this run's CSV of the table `row_type` is there and whole, and so is all that the run wrote before it.
+
+    Args:
+        results: the results folder.
+        row_type: the table that a run writes last.
+        run_id: the run's id.
+        told: is told, in one sentence, where it is there and not whole.
+    """
     name = table_of(row_type).name
-    return any(table_path(results, name, run_id, compressed=zipped).exists() for zipped in (False, True))
+    for zipped in (False, True):
+        path = table_path(results, name, run_id, compressed=zipped)
+        if path.exists():
+            try:
+                whole.check_run(path)
+                return True
+            except whole.DamagedError as error:
+                if told:
+                    told(f"the results '{path}' are damaged ({error}): they are made again")
+    return False
+
+
+def ids_by_settings(results: Path, row_type: type) -> dict[str, list[str]]:
+    """Ids of the runs in the table `row_type` by `config.settings_id`: several where data files had other contents."""
+    found: dict[str, list[str]] = {}
+    for path in files(results, table_of(row_type).name):
+        found.setdefault(_id_of(path).partition("-")[0], []).append(_id_of(path))
+    return found
 
 
 def files(results: Path, name: str) -> list[Path]:
@@ -64,13 +100,15 @@ def files(results: Path, name: str) -> list[Path]:
 def read(results: Path, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read all files of the table `name` into one frame (only `columns`, where given); empty when there are none.
 
+    Of runs of the same settings on files whose contents have changed the one that finished last is read.
+
     Raises:
         UserError: a file was written under another schema version, is damaged, or has other columns.
     """
     declared = TABLES[name]
     wanted = list(columns) if columns is not None else declared.names()
     # Small files are joined as text and parsed in batches: a sweep may have thousands of them.
-    bodies = ((path, _body(declared, path)) for path in files(results, name))
+    bodies = ((path, _body(declared, path)) for path in _latest(files(results, name)))
     frames = [_parse_all(declared, batch, wanted) for batch in _batches(bodies)]
     if not frames:
         return pd.DataFrame(columns=wanted)
@@ -105,6 +143,24 @@ def refuse_mixture(frame: pd.DataFrame, columns: Iterable[str]) -> None:
 
 
 Bodies = list[tuple[Path, str]]
+_OF_OWN_FILES = re.compile(r"[0-9a-f]{12}-[0-9a-f]{6}")
+
+
+def _id_of(path: Path) -> str:
+    return path.name.partition(".")[0]
+
+
+def _latest(paths: list[Path]) -> list[Path]:
+    """The files, but of runs that differ in the contents of their data files alone only the one that finished last."""
+    own = {_id_of(path)[:12] for path in paths if _OF_OWN_FILES.fullmatch(_id_of(path))}
+    last: dict[str, tuple[str, Path]] = {}
+    for path in paths:
+        settings = _id_of(path)[:12]
+        if settings in own:
+            with contextlib.suppress(whole.DamagedError):  # which `read` then says of the file itself
+                finished = str(whole.read_provenance(path).get("finished", ""))
+                last[settings] = max(last.get(settings, ("", path)), (finished, path))
+    return [path for path in paths if _id_of(path)[:12] not in last or path == last[_id_of(path)[:12]][1]]
 
 
 def _batches(bodies: Iterable[tuple[Path, str]], characters: int = 1 << 24) -> Iterator[Bodies]:
@@ -123,13 +179,13 @@ def _batches(bodies: Iterable[tuple[Path, str]], characters: int = 1 << 24) -> I
 
 def _body(declared: Table, path: Path) -> str:
     """The rows of one CSV as text, after checking its schema version, its header and the number of rows."""
-    meta_path = path.parent / (path.name.split(".csv")[0] + ".json")
     try:
-        meta = json.loads(meta_path.read_text())
+        meta = whole.read_provenance(path)
         version, rows = meta["schema_version"], meta["rows"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (whole.DamagedError, KeyError) as error:
         raise UserError(
-            f"'{path}' has no readable provenance '{meta_path.name}': delete the CSV and run its command again"
+            f"'{path}' has no readable provenance '{whole.provenance_path(path).name}': delete the CSV and run its "
+            "command again"
         ) from error
     if version != declared.version:
         raise UserError(
@@ -137,10 +193,10 @@ def _body(declared: Table, path: Path) -> str:
             f"{declared.version}: move the file away and run its command again"
         )
     try:
-        content = path.read_bytes()
-        header, _, body = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().partition("\n")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"'{path}' is damaged ({error}): delete it and run its command again") from error
+        content = whole.read_content(path, meta)
+        header, _, body = content.decode().partition("\n")
+    except (whole.DamagedError, ValueError) as error:
+        raise _damaged(path, error) from error
     if header.split(",") != declared.names():
         raise UserError(f"'{path}' does not have the columns of {declared.name}: delete it and run its command again")
     if body.count("\n") != rows:
@@ -148,6 +204,10 @@ def _body(declared: Table, path: Path) -> str:
             f"'{path}' is damaged ({body.count(chr(10))} rows, its provenance says {rows}): delete it and run its "
             "command again"
         )
+    try:
+        whole.compare(content, meta)
+    except whole.DamagedError as error:
+        raise _damaged(path, error) from error
     return body
 
 
@@ -159,8 +219,12 @@ def _parse_all(declared: Table, batch: Bodies, wanted: list[str]) -> pd.DataFram
             try:
                 _parse(declared, body, wanted)
             except ValueError as error:
-                raise UserError(f"'{path}' is damaged ({error}): delete it and run its command again") from error
+                raise _damaged(path, error) from error
         raise
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"'{path}' is damaged ({error}): delete it and run its command again")
 
 
 def _parse(declared: Table, body: str, wanted: list[str]) -> pd.DataFrame:

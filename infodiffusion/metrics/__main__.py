@@ -1,12 +1,4 @@
-"""`python -m infodiffusion.metrics COMMAND`: metrics of samples and codes on plain files.
-
-dci, mig, tad, auroc    --codes A.npy --factors Y.npy
-fid, kid, mmd           --real X.npy --generated Y.npy --features none|PATH
-stats                   --images DIR --out STATS.npz --features none|PATH
-features                --data sprites --out NET.safetensors
-information             --codes A.npy --inputs X.npy
-Each with --json for one JSON object, --help for every option.
-"""
+"""`python -m infodiffusion.metrics COMMAND`: metrics of samples and codes on plain files; `USAGE` says which."""
 
 import json
 import sys
@@ -16,12 +8,24 @@ from common.config import parse_options
 from common.errors import choose, run_main
 from infodiffusion.metrics.commands import COMMANDS
 
+USAGE = """\
+`python -m infodiffusion.metrics COMMAND`: metrics of samples and codes on plain files.
+
+dci, mig, tad, auroc    --codes A.npy --factors Y.npy
+fid, kid, mmd           --real X.npy --generated Y.npy --features none|PATH
+stats                   --images DIR --out STATS.npz --features none|PATH
+features                --data sprites --out NET.safetensors
+information             --codes A.npy --inputs X.npy
+Each with --json for one JSON object, --help for every option.
+"""
+# Not the docstring, which python -OO leaves out.
+
 
 def main() -> None:
     """Run the command named first."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
-        print(__doc__)
+        print(USAGE, end="")
         return
     command = choose("command", words[0], list(COMMANDS))
     options_type, run = COMMANDS[command]

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from common.errors import UserError
-from infodiffusion.metrics.measured import Array, as_codes, as_numpy
+from infodiffusion.metrics.measured import Array, as_codes, as_numpy, ranks
 
 
 def auroc_matrix(codes: Array, attributes: Array) -> np.ndarray:
@@ -54,5 +54,6 @@ def binarise(factors: Array) -> np.ndarray:
     """Attributes (n, f): 1 where a factor is above its median (or, where none is, at its largest value)."""
     array = as_numpy(factors)
     array = array[:, None] if array.ndim == 1 else array
-    above = array > np.median(array, axis=0)
-    return np.where(above.any(0), above, array == array.max(0)).astype(np.int64)
+    numbers = ranks(array)  # the median of large labels, a float, may be none of them
+    above = numbers > np.median(numbers, axis=0)
+    return np.where(above.any(0), above, numbers == numbers.max(0)).astype(np.int64)

@@ -7,7 +7,16 @@ import numpy as np
 
 from common.errors import UserError
 from infodiffusion.metrics.auroc import auroc_matrix
-from infodiffusion.metrics.measured import Array, Measured, as_codes, as_factors, folds_of, over_test_folds, varying
+from infodiffusion.metrics.measured import (
+    Array,
+    Measured,
+    as_codes,
+    as_factors,
+    folds_of,
+    over_test_folds,
+    refuse_outliers,
+    varying,
+)
 
 MOST = 10_000
 """Examples of the published protocol, the first ones."""
@@ -46,13 +55,15 @@ def latent_classification(
 
     Raises:
         UserError: fewer than 2 folds, shapes that do not fit, a training or test fold of one class. Where there are
-            more, a class that a training fold has not seen counts as wrong, and has no AUROC there.
+            more, a class that a training fold has not seen counts as wrong, and has no AUROC there. Or a code of such
+            outliers that standardising leaves nothing of the rest (`refuse_outliers`).
     """
     if folds < 2:
         raise UserError(f"folds = {folds}: latent classification needs at least 2")
     codes = as_codes(codes)
     factors = varying(as_factors(factors, len(codes))[:most])
     codes = codes[:most]
+    refuse_outliers(codes)
     scores = np.array(
         [
             [_one(codes[train], y[train], codes[test], y[test]) for y in factors.T]
@@ -74,7 +85,7 @@ def _one(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -
     from sklearn.linear_model import LogisticRegression
 
     mean, std = x.mean(0), x.std(0)
-    std = np.where(std > 0, std, 1.0)
+    std = np.where(np.ptp(x, axis=0) > 0, std, 1.0)  # rounding gives a constant code a spread too
     if len(np.unique(y)) < 2:
         raise UserError("a training fold has one class only: give more examples, or leave out the rare attribute")
     model = LogisticRegression(max_iter=1_000)

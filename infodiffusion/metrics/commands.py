@@ -156,7 +156,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], Record]]] = {
 
 
 def _codes_and_factors(options: CodeOptions) -> tuple[np.ndarray, np.ndarray]:
-    codes = read_codes(options.codes, "--codes", options.data_dir)
+    codes = read_codes(options.codes, "--codes", options.data_dir, whole=True)
     return codes, read_factors(options.factors, options.data_dir)
 
 

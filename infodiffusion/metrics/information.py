@@ -1,6 +1,5 @@
 """Mutual information of the input with its code, by `common.mi`."""
 
-import numpy as np
 import torch
 
 from common.errors import UserError
@@ -41,7 +40,7 @@ def information(
     settings = Settings(steps=steps if steps or minutes else Settings().steps, minutes=minutes, seed=seed)
     settings.check()
     settings.check_one_length()
-    found = mutual_information(flat.astype(np.float64), codes, settings, device)
+    found = mutual_information(flat, codes, settings, device)
     how = "gaussian-part" if found.method.startswith(FEW) else f"steps={found.steps}"
     name, estimate = f"information_nats[{how}]", found.estimate
     return Measured(name, estimate.value, estimate.se, len(codes), warnings=found.warnings)

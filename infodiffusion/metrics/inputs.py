@@ -26,15 +26,17 @@ def data_set(name: str, data_dir: Path) -> ImageSet:
     return load(base, split or "train", data_dir=data_dir)
 
 
-def read_codes(source: str, option: str, data_dir: Path) -> np.ndarray:
+def read_codes(source: str, option: str, data_dir: Path, whole: bool = False) -> np.ndarray:
     """A .npy file (n, ...), or the images of a registered data set as codes, flattened to (n, d).
+
+    `whole` keeps whole numbers as they are (see `read_array`).
 
     Raises:
         UserError: nothing given, or nothing there.
     """
     if not source:
         raise UserError(f"{option} is missing: give a .npy file, examples first, or a registered data set")
-    values = data_set(source, data_dir).images.float() if is_data_set(source) else read_array(Path(source))
+    values = data_set(source, data_dir).images.float() if is_data_set(source) else read_array(Path(source), whole)
     return values.flatten(1).numpy() if values.ndim > 1 else values.numpy()[:, None]
 
 
@@ -47,7 +49,7 @@ def read_factors(source: str, data_dir: Path) -> np.ndarray:
     if not source:
         raise UserError("--factors is missing: give a .npy file, examples first, or a registered data set")
     if not is_data_set(source):
-        return read_array(Path(source)).numpy()
+        return read_array(Path(source), whole=True).numpy()
     images = data_set(source, data_dir)
     found = images.labels if images.factors is None else images.factors
     if found is None:

@@ -3,7 +3,7 @@
 import torch
 
 from common.errors import choose
-from common.mmd import KERNELS, mmd2, mmd2_of, named_kernel, polynomial_gram
+from common.mmd import KERNELS, mmd2, named_kernel, polynomial_mmd2
 from infodiffusion.metrics.features import Features, check_comparable, described
 from infodiffusion.metrics.measured import Array, Measured
 
@@ -25,7 +25,7 @@ def kid(real: Features, generated: Features, reference: str = "train") -> Measur
         UserError: different extractors, or fewer than 2 examples.
     """
     check_comparable(real, generated)
-    found = mmd2_of(polynomial_gram(real.values.shape[1]), real.values, generated.values)
+    found = polynomial_mmd2(real.values, generated.values)
     n = len(generated)
     return Measured(
         f"kid{described(generated, reference, n)}", found.value, found.se, n, more={"n_reference": len(real)}

@@ -15,6 +15,10 @@ Array = np.ndarray | Tensor
 """What metrics take: numpy arrays or tensors, examples first."""
 
 
+FARTHEST = 1e6
+"""See `refuse_outliers`."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """One metric of one model.
@@ -98,12 +102,16 @@ def as_numpy(array: Array) -> np.ndarray:
 
 
 def as_codes(codes: Array) -> np.ndarray:
-    """Codes (n, d), float64.
+    """Codes (n, d), float64; whole numbers less the smallest of each column, which no metric of codes notices.
 
     Raises:
         UserError: another shape, or values that are not finite.
     """
-    array = as_numpy(codes).astype(np.float64)
+    array = as_numpy(codes)
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
+        # Beyond 2^53 float64 does not hold them; their differences, taken modulo 2^64, it does.
+        array = array.astype(np.uint64) - array.min(0).astype(np.uint64)
+    array = array.astype(np.float64)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or min(array.shape) < 1 or len(array) < 2:
@@ -131,15 +139,44 @@ def as_factors(factors: Array, n: int, values: int = 1_000) -> np.ndarray:
         raise UserError(f"factors of shape {array.shape} for {n} codes: expected ({n}, factors), one row a code")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError("the factors have values that are not finite: remove them first")
-    columns = [np.unique(column, return_inverse=True) for column in array.T]
-    for number, (found, _) in enumerate(columns):
-        most = min(values, max(2, n // 2))  # classes of one example each cannot be learned
-        if len(found) > most:
+    numbers = ranks(array)
+    most = min(values, max(2, n // 2))  # classes of one example each cannot be learned
+    for number, count in enumerate(numbers.max(0) + 1):
+        if count > most:
             raise UserError(
-                f"factor {number} has {len(found):,} different values in {n:,} examples: expected classes, at most "
+                f"factor {number} has {count:,} different values in {n:,} examples: expected classes, at most "
                 f"{most:,}; bin it, or give more examples"
             )
-    return np.stack([numbers.reshape(-1) for _, numbers in columns], axis=1).astype(np.int64)
+    return numbers
+
+
+def ranks(array: np.ndarray) -> np.ndarray:
+    """Numbers 0, 1, .. of each column's sorted values, (n, d) int64; equal values have one number."""
+    return np.stack([np.unique(column, return_inverse=True)[1].reshape(-1) for column in array.T], axis=1)
+
+
+def refuse_outliers(codes: np.ndarray) -> None:
+    """Refuse codes whose scale is that of a few wild values, for metrics that read codes in units of their spread.
+
+    With all but the most extreme 1% on either side (at least one value) within r > 0 of each other, a value farther out
+    than `FARTHEST` r would leave them all in one bin, or at one standardised value.
+
+    Args:
+        codes: (n, d).
+
+    Raises:
+        UserError: there is such a value.
+    """
+    cut = max(1, len(codes) // 100)
+    ordered = np.sort(codes / np.maximum(np.abs(codes).max(0), 1e-300), axis=0)
+    inner = ordered[-1 - cut] - ordered[cut] if len(codes) > 2 * cut else np.zeros(codes.shape[1])
+    wild = (inner > 0) & (ordered[-1] - ordered[0] > FARTHEST * inner)
+    if wild.any():
+        j = int(np.flatnonzero(wild)[0])
+        raise UserError(
+            f"code {j} has values from {codes[:, j].min():.3g} to {codes[:, j].max():.3g} while most lie more than "
+            f"{FARTHEST:,.0f} times closer together, and cannot be told apart on that scale: remove the outliers"
+        )
 
 
 def varying(factors: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from infodiffusion.metrics.measured import (
     as_factors,
     folds_of,
     over_training_folds,
+    refuse_outliers,
     varying,
 )
 
@@ -30,12 +31,14 @@ def mig(codes: Array, factors: Array, bins: int = 20) -> Measured:
         codes tell a factor equally, or none does, the gap has a kink and the error is up to twice the spread.
 
     Raises:
-        UserError: a single code, fewer than 2 bins, shapes that do not fit.
+        UserError: a single code, fewer than 2 bins, shapes that do not fit, or a code whose extremes are so far out
+            that all else is in one bin (`refuse_outliers`).
     """
     codes = as_codes(codes)
     if codes.shape[1] < 2 or bins < 2:
         raise UserError(f"MIG of {codes.shape[1]} codes in {bins} bins: expected at least 2 of both")
     factors = varying(as_factors(factors, len(codes)))
+    refuse_outliers(codes)
     binned = equal_width(codes, bins)
     n = len(codes)
     spread = over_training_folds(

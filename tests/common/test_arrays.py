@@ -25,6 +25,21 @@ def test_large_whole_numbers_stay_different(tmp_path):
     assert len(read_array(tmp_path / "x.npy").unique()) == 50
 
 
+def test_whole_numbers_that_float64_does_not_hold_are_kept_whole_or_refused(tmp_path):
+    path = tmp_path / "x.npy"
+    for array in (np.array([2**53, 2**53 + 1]), np.array([-(2**63), 5]), np.array([2**64 - 1, 1], dtype=np.uint64)):
+        np.save(path, array)
+        assert read_array(path, whole=True).numpy().tolist() == array.tolist()
+        if array.min() > 0:
+            with pytest.raises(UserError, match=r"beyond 2\^53"):
+                read_array(path)
+    np.save(path, np.array([2**60, -(2**63)]))  # float64 holds these
+    assert read_array(path).tolist() == [2.0**60, -(2.0**63)]
+    np.save(path, np.array([np.longdouble("1e400"), 1]))
+    with pytest.raises(UserError, match="range of float64"):
+        read_array(path)
+
+
 @pytest.mark.parametrize(
     ("array", "said"),
     [

@@ -38,16 +38,24 @@ def test_splits_crop_and_size(faces):
     assert celeba.load("train", faces, size=64).shape == (3, 64, 64)
 
 
-def test_what_was_decoded_once_is_read_again_and_a_broken_copy_is_not(faces):
+def test_what_was_decoded_once_is_read_again_and_a_broken_copy_is_not(faces, monkeypatch):
     first = celeba.load("train", faces)
-    cached = faces / "celeba" / "crops-32-train.npy"
-    assert cached.exists()
-    for path in (faces / "celeba" / celeba.FOLDER).glob("*.jpg"):
-        path.rename(path.with_suffix(".gone"))
-    assert np.array_equal(celeba.load("train", faces).images, first.images)
+    (cached,) = (faces / "celeba").glob("crops-32-train-*.npy")
+    with monkeypatch.context() as patch:
+        patch.setattr(celeba, "_crop", lambda path, size: pytest.fail("decoded again"))
+        assert np.array_equal(celeba.load("train", faces).images, first.images)
     cached.write_bytes(cached.read_bytes()[:100])
-    with pytest.raises(UserError, match="is missing, though the partition names it"):
-        celeba.load("train", faces)
+    assert np.array_equal(celeba.load("train", faces).images, first.images)
+
+
+def test_images_that_are_replaced_are_decoded_anew(faces):
+    first = celeba.load("train", faces)
+    for path in sorted((faces / "celeba" / celeba.FOLDER).glob("*.jpg")):
+        Image.fromarray(np.full((218, 178, 3), 120, dtype=np.uint8)).save(path, quality=98)
+    replaced = celeba.load("train", faces)
+    np.testing.assert_allclose(replaced.images[:, 2].float().mean((1, 2)).numpy(), 120, atol=2)
+    assert not np.array_equal(replaced.images, first.images)
+    assert len(list((faces / "celeba").glob("crops-32-train-*.npy"))) == 1
 
 
 def test_files_that_are_not_right(faces, tmp_path):

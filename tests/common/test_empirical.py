@@ -243,3 +243,58 @@ print(peak() - before, r.value, r.se)
     assert kilobytes < 2e6
     assert 0 < value < math.log(60_000)
     assert 0 < se < 0.2
+
+
+def plainly(x: Tensor, alpha: float, sigma: float, draws: int) -> float:
+    """The same information from differences of all pairs, on the same noise."""
+    flat, n = x.flatten(1), len(x)
+    eps = empirical._noise(torch.arange(n), flat.shape[1], draws, False, 0)
+    apart = (alpha / sigma) * (flat[:, None] - flat)
+    exponent = apart.square().sum(-1)[:, None] / 2 + torch.einsum("ikd,ijd->ikj", eps, apart)
+    return float((math.log(n) - torch.logsumexp(-exponent, -1)).mean())
+
+
+def test_points_where_products_cancel_are_compared_by_differences(monkeypatch):
+    """Clusters far apart whose points are near: one product of norms would leave no digit of what is within them."""
+    x = normal(30, 3)
+    far = torch.cat([x, x + 1e9, x[:5] - 1e12, x[:3] + 1e9])
+    for block in (2048, 7):
+        monkeypatch.setattr(empirical, "ROWS", 11)
+        found = mutual_information(far, 0.8, 0.6, draws=2, block=block)
+        assert found.value == pytest.approx(plainly(far, 0.8, 0.6, 2), abs=1e-9)
+    alpha, sigma = torch.tensor([0.8, 0.8], dtype=DOUBLE), torch.tensor([0.6, 0.6], dtype=DOUBLE, requires_grad=True)
+    near = torch.cat([x, x, x[:8]])
+    sets = torch.stack([far, near])
+    values, _ = mutual_information_batch(sets, alpha, sigma, 40, [0, 1], "far")
+    assert abs(float(values[0].detach()) - mutual_information(far, 0.8, 0.6, draws=40).value) < 0.1
+    alone, _ = mutual_information_batch(sets[1:], alpha[1:], sigma[1:], 40, [1], "far")
+    assert float(values[1].detach()) == float(alone[0].detach())  # a set is not touched by how far another one is out
+    wild = torch.cat([x, torch.full((1, 3), 1e20, dtype=DOUBLE)])
+    found, se = mutual_information_batch(wild[None], alpha[:1], sigma[:1].detach(), 40, [0], "far")
+    expected = mutual_information(wild, 0.8, 0.6, draws=40)
+    assert abs(float(found[0]) - expected.value) < 4 * math.hypot(float(se[0]), expected.se)
+    (slope,) = torch.autograd.grad(values.sum(), sigma)
+    assert bool((slope < 0).all())
+
+
+def test_one_wild_point_is_a_point_of_its_own():
+    """399 points and one far out: I = 399/400 I(the others) + the entropy of which of the two it is."""
+    x = normal(399, 3)
+    others = mutual_information(x, 0.7, 0.7, draws=2)
+    p = 1 / 400
+    entropy = -p * math.log(p) - (1 - p) * math.log1p(-p)
+    found = mutual_information(torch.cat([x, torch.full((1, 3), 1e20, dtype=DOUBLE)]), 0.7, 0.7, draws=2)
+    assert found.value == pytest.approx((1 - p) * others.value + entropy, abs=1e-9)
+    with pytest.raises(UserError, match="overflow"):
+        mutual_information(torch.cat([x, torch.full((1, 3), 1e200, dtype=DOUBLE)]), 0.7, 0.7)
+
+
+def test_the_denoiser_of_points_far_out_tells_near_ones_apart():
+    data = torch.cat([normal(6, 2), torch.full((1, 2), 1e20, dtype=DOUBLE), normal(6, 2, seed=2) + 1e9])
+    alpha, sigma = torch.full((3,), 0.9, dtype=DOUBLE), torch.full((3,), 0.3, dtype=DOUBLE)
+    x_t = 0.9 * data[[0, 3, 8]] + 0.3 * normal(3, 2, seed=1)
+    found = empirical_posterior_mean(x_t, data, alpha, sigma)
+    squares = (x_t[:, None] - 0.9 * data).square().sum(-1)
+    share = torch.softmax(-squares / (2 * 0.3**2), 1)
+    # The shift of 1e9 rounds the points to 1e-7.
+    torch.testing.assert_close(found, share @ data, rtol=1e-12, atol=1e-6)

@@ -5,7 +5,16 @@ import torch
 
 from common import mmd
 from common.errors import UserError
-from common.mmd import gaussian_kernel, median_bandwidth, mmd2, mmd2_loss, mmd2_of, named_kernel, polynomial_gram
+from common.mmd import (
+    gaussian_kernel,
+    median_bandwidth,
+    mmd2,
+    mmd2_loss,
+    mmd2_of,
+    named_kernel,
+    polynomial_gram,
+    polynomial_mmd2,
+)
 from common.seeds import generator
 
 BANDWIDTH = 1.6
@@ -52,6 +61,7 @@ def test_symmetric_and_of_a_kernel_of_ones_zero():
 def test_median_bandwidth_is_the_median_distance():
     x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]])
     assert median_bandwidth(x, y) == pytest.approx(2.0)  # distances 1, 2, 3
+    assert median_bandwidth(x.repeat(9, 1), y.repeat(9, 1)) == pytest.approx(2.0)  # copies are no different points
 
 
 @pytest.mark.parametrize(("x", "y"), [((5, 2), (5, 3)), ((1, 2), (5, 2)), ((5,), (5,))])
@@ -95,7 +105,10 @@ def test_blocks_give_what_whole_matrices_give(monkeypatch):
     monkeypatch.setattr(mmd, "BLOCK", 7)
     x, y = (part.double() for part in shifted_pair(5, 0.8))
     kernel = gaussian_kernel(BANDWIDTH)
-    for gram in (lambda a, b: kernel(torch.cdist(a, b).square()), polynomial_gram(2)):
+    for gram in (
+        lambda a, b: kernel(torch.cdist(a, b).square()),
+        polynomial_gram(torch.tensor([0.3, -2.0], dtype=torch.float64)),
+    ):
         found = mmd2_of(gram, x, y)
         assert (found.value, found.se) == pytest.approx(whole_matrices(x, y, gram), rel=1e-9)
 
@@ -110,8 +123,18 @@ def test_a_sample_against_itself_is_a_sample_against_its_copy():
 
 
 def test_the_polynomial_kernel_is_that_of_kid():
-    x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]])
-    assert float(polynomial_gram(2)(x, y)) == pytest.approx((1 / 2 + 1) ** 3)
+    x, y, c = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]]), torch.tensor([[0.5, 4.0]])
+    assert float(polynomial_gram(torch.zeros(2))(x, y)) == pytest.approx((1 / 2 + 1) ** 3 - 1)
+    for degree in (1, 2, 3, 4):
+        plain = lambda a, b, power=degree: float((a @ b.T / 2 + 1) ** power)  # noqa: E731
+        centred = plain(x, y) - plain(x, c) - plain(c, y) + plain(c, c)
+        assert float(polynomial_gram(c[0], degree)(x - c, y - c)) == pytest.approx(centred, rel=1e-5)
+    many, others = (part.double() for part in shifted_pair(5, 0.8))
+    cubic = lambda a, b: (a @ b.T / 2 + 1) ** 3  # noqa: E731
+    for biased in (False, True):
+        found, plain = polynomial_mmd2(many, others, biased), mmd2_of(cubic, many, others, biased)
+        assert found.value == pytest.approx(plain.value, rel=1e-9)
+        assert found.se == pytest.approx(plain.se, rel=0.02)  # what is left out is 1/n of the error
 
 
 def test_named_kernels():

@@ -1,16 +1,17 @@
 """A sweep: overrides reach every config, shares do not overlap, finished runs are skipped, bad settings stop it."""
 
 import dataclasses
-import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from common import signals
 from common.config import RunConfig, run_id
+from common.data import contents
 from common.errors import InterruptedRunError, RunTakenError, UserError
-from common.results import schema
+from common.results import read, schema, write
 from common.sweep import Cost, Experiment, distinct, run_sweep
 
 
@@ -27,7 +28,7 @@ class Lab:
     """An experiment that notes what it is asked to run, and marks it as finished."""
 
     def __init__(self, row_type, configs):
-        self.ran, self.costed = [], 0
+        self.ran, self.costed, self.row_type = [], 0, row_type
         self.experiment = Experiment(
             "python -m lab", {"quick": configs, "smoke": configs[:1]}, row_type, self.check, self.run, self.cost
         )
@@ -37,9 +38,7 @@ class Lab:
             raise UserError("too large")
 
     def run(self, preset, config):
-        folder = config.results_dir / "paper/sweep"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{run_id(config)}.csv").touch()
+        write(config.results_dir, self.row_type, run_id(config), [self.row_type(m=config.m)], {})
         self.ran.append((preset, config.m, config.T))
 
     def cost(self, config):
@@ -130,7 +129,8 @@ def test_a_sweep_of_ten_thousand_finished_runs_parses_and_costs_nothing(lab, tmp
     large = Lab(lab.experiment.row_type, configs)
     (tmp_path / "paper/sweep").mkdir(parents=True)
     for config in configs[1:]:
-        os.close(os.open(tmp_path / f"paper/sweep/{run_id(config)}.csv", os.O_CREAT))
+        for name, text in (("csv", f"m\n{config.m}\n"), ("json", '{"rows": 1}')):  # without waiting for the disk
+            (tmp_path / f"paper/sweep/{run_id(config)}.{name}").write_text(text)
     assert large() == [("quick", 1, 0.001)]
     assert large.costed == 0
 
@@ -185,3 +185,83 @@ def test_torchrun_is_refused_where_each_process_would_do_the_whole_run(lab, monk
     assert stop.value.code == 2
     monkeypatch.delenv("RANK")  # WORLD_SIZE alone is left over from something else
     assert len(lab()) == 4
+
+
+def damage_by_changing_a_digit(path):
+    path.write_text(path.read_text().replace("3", "8"))
+
+
+def damage_by_emptying(path):
+    path.write_text("")
+
+
+def damage_by_losing_a_row(path):
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+
+
+def damage_by_losing_the_provenance(path):
+    path.with_suffix(".json").unlink()
+
+
+def damage_by_garbling_the_provenance(path):
+    path.with_suffix(".json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_by_changing_a_digit,
+        damage_by_emptying,
+        damage_by_losing_a_row,
+        damage_by_losing_the_provenance,
+        damage_by_garbling_the_provenance,
+    ],
+)
+def test_a_table_that_is_not_what_was_written_is_made_again(lab, tmp_path, capsys, damage):
+    lab("--m", "3", "--T", "0.5")
+    (path,) = (tmp_path / "paper/sweep").glob("*.csv")
+    before = path.read_text()
+    assert lab("--m", "3", "--T", "0.5") == []
+    damage(path)
+    capsys.readouterr()
+    assert lab("--m", "3", "--T", "0.5") == [("quick", 3, 0.5)]
+    told = capsys.readouterr().err
+    assert told.count("are damaged") == 1
+    assert str(path) in told
+    assert path.read_text() == before
+
+
+@dataclass(frozen=True)
+class Reader(RunConfig):
+    """A config whose run reads a file."""
+
+    file: str = ""
+
+    def read_contents(self):
+        return contents.joined(file=contents.of_path(Path(self.file)))
+
+
+def test_a_changed_file_is_a_new_run_and_said(tmp_path, capsys, lab):
+    file = tmp_path / "points.npy"
+    file.write_bytes(b"first")
+    configs = [Reader(file=str(file), results_dir=tmp_path)]
+    row_type, ran = lab.row_type, []
+
+    def run(preset, config):
+        ran.append(run_id(config))
+        finished = f"2026-01-0{len(ran)}T00:00:00Z"
+        write(tmp_path, row_type, run_id(config), [row_type(m=len(ran))], {"finished": finished})
+
+    experiment = Experiment("python -m lab", {"quick": configs}, row_type, lambda _: None, run, lab.cost)
+    run_sweep(experiment, [])
+    run_sweep(experiment, [])
+    assert len(ran) == 1
+    file.write_bytes(b"other")
+    capsys.readouterr()
+    run_sweep(experiment, [])
+    assert len(set(ran)) == 2
+    assert f"not those of run {ran[0]}" in capsys.readouterr().err
+    assert read(tmp_path, "paper/sweep")["m"].tolist() == [2]
+    file.write_bytes(b"first")
+    run_sweep(experiment, [])
+    assert len(ran) == 2

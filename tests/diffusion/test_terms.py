@@ -85,3 +85,13 @@ def test_bad_options_exit_with_2(arguments, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
+
+
+def test_copies_of_a_point_count_once_at_any_scale():
+    """Four points at two places: ln 2; eight atoms, each twice: ln 8; of units in which squares cancel all digits."""
+    pairs = torch.tensor([[0.0], [0.0], [1e8], [1e8]], dtype=torch.float64)
+    atoms = torch.randn(8, 3, generator=generator(0, "atoms"), dtype=torch.float64).repeat(2, 1)
+    for x, truth in ((pairs, math.log(2)), (1e8 * atoms, math.log(8)), (1e8 * (atoms + 1e3), math.log(8))):
+        found = terms.data_terms(x, 0.01, VP(), outer=0, draws=4, seed=0)
+        assert found["mi_nats"]["value"] == pytest.approx(truth, abs=1e-9)
+        assert found["mi_nats"]["se"] < 1e-9

@@ -244,3 +244,43 @@ def test_boosted_importances_are_the_published_classifiers_own(factors):
 def test_what_cannot_be_measured_is_refused(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("unit", "origin"), [(1e-7, 0), (1e-6, 0), (1e9, 0), (1, 1e8)])
+def test_trees_see_codes_of_any_unit_and_origin(factors, unit, origin):
+    codes = known_codes(factors)["noisy"]
+    given, moved = (dci(item, factors, folds=2, jobs=1) for item in (codes, codes * unit + origin))
+    assert given.disentanglement.value > 0.5
+    assert given.measured() == moved.measured()
+    np.testing.assert_array_equal(given.importance, moved.importance)
+
+
+def test_boosted_trees_see_the_codes_of_a_collapsed_vae():
+    few = np.random.default_rng(0).integers(2, size=(100, 2))
+    codes = known_codes(np.c_[few, few[:, :1]], 0.8)["noisy"]
+    given, moved = (dci(item, few, "boosted", folds=1, jobs=1).measured() for item in (codes, codes * 1e-7 + 1e-3))
+    assert given == moved
+    assert given[0].value > 0.3
+
+
+def test_labels_beyond_the_whole_numbers_of_float64_stay_different(factors):
+    codes, large = known_codes(factors)["noisy"], factors + 2**53
+    assert mig(codes, large) == mig(codes, factors)
+    found, expected = (latent_classification(codes, labels).measured() for labels in (large, factors))
+    assert found == expected
+    found, expected = (dci(codes, labels, folds=1, jobs=1).measured() for labels in (large, factors))
+    assert found == expected
+    np.testing.assert_array_equal(binarise(large), binarise(factors))
+    signed = np.array([-(2**62), 2**62, 2**62 + 1])[factors[:, :1] % 3]
+    assert mig(codes, signed) == mig(codes, factors[:, :1])
+
+
+def test_codes_beyond_the_whole_numbers_of_float64_stay_different(factors):
+    assert mig(factors + 2**60, factors) == mig(factors, factors)
+    np.testing.assert_array_equal(auroc_matrix(factors + 2**60, factors > 1), auroc_matrix(factors, factors > 1))
+
+
+def test_a_constant_code_is_none_wherever_it_lies(factors):
+    codes = known_codes(factors)["noisy"]
+    found = [latent_classification(np.c_[codes, np.full(N, c)], factors).auroc.value for c in (0.0, 0.1, 1e6 + 0.1)]
+    assert found == [latent_classification(codes, factors).auroc.value] * 3

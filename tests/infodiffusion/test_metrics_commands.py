@@ -167,3 +167,13 @@ def test_factors_that_are_left_out_are_said(run, tmp_path):
         assert shown.err == "constant factors, counted from 0, are left out: 1\n"
     assert np.shape(found["single_code_auroc"]) == (3, 1)
     assert len(found["per_factor"]) == 2
+
+
+def test_large_labels_of_a_file_stay_different(run, files):
+    folder, _, factors = files
+    given = ("--codes", folder / "codes.npy", "--json", "--factors")
+    expected = json.loads(run("mig", *given, folder / "factors.npy").out)
+    np.save(folder / "large.npy", factors + 2**53)
+    assert json.loads(run("mig", *given, folder / "large.npy").out) == expected
+    large, small = (run("tad", "--binarise", *given, folder / f"{name}.npy").out for name in ("large", "factors"))
+    assert json.loads(large) == json.loads(small)

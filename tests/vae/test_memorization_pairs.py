@@ -114,6 +114,16 @@ def test_near_neighbours_do_not_cancel():
     assert nearest_distance(x, y)[0] == pytest.approx(float((x - y[0]).double().norm()), rel=1e-9)
 
 
+def test_a_copy_is_found_among_nearly_equal_images_and_beside_an_outlier():
+    """|x|^2 - 2 x.y + |y|^2 in float32 is off by 1e-7 |x|^2, which hides distances up to 3e-4 |x|."""
+    g = torch.Generator().manual_seed(0)
+    x = 1000 * torch.rand(40, 50, generator=g)
+    close = torch.cat([x + 1e-2 * torch.randn(40, 50, generator=g) for _ in range(5)])
+    assert nearest_distance(x, torch.cat([close, x])).tolist() == [0.0] * 40
+    outlier = torch.full((1, 50), 1e15)
+    assert nearest_distance(x, torch.cat([outlier, close, x])).tolist() == [0.0] * 40
+
+
 def test_half_resolution_is_the_mean_of_four_pixels():
     images = torch.arange(16.0).view(1, 1, 4, 4)
     assert half_resolution(images).tolist() == [[2.5, 4.5, 10.5, 12.5]]

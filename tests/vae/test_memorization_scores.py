@@ -245,6 +245,23 @@ def test_files_of_the_public_study_are_imported(points, tmp_path, monkeypatch, c
     assert set(losses[(losses["epoch"] == 2) & (losses["split"] == "test")]["loss_nats"]) == {8.5}
 
 
+def test_two_grids_of_the_same_settings_stand_side_by_side(points, tmp_path, monkeypatch, capsys):
+    folds = [fold_of(N, K, 0, repeat).numpy() for repeat in range(L)]
+    for name, lift in (("a", 0.0), ("b", 2.0)):
+        for repeat, fold, logpx, inside in fold_runs(points, folds):
+            public_file(tmp_path / name, repeat, fold, logpx + lift * inside, inside)
+    flags = ["--results-dir", tmp_path / "results", "--data-dir", tmp_path / "no-data"]
+    for name in ("a", "b", "a"):
+        assert call(memorization.main, monkeypatch, capsys, "import", tmp_path / name, *flags)[0] == 0
+    table = read(tmp_path / "results", "vae/memorization")
+    assert len(table) == 2 * 2 * N
+    assert table["estimator"].nunique() == 2
+    means = sorted(table[table["epoch"] == 10].groupby("estimator")["score"].mean())
+    assert means[1] - means[0] == pytest.approx(2.0)
+    losses = read(tmp_path / "results", "vae/imported_losses")
+    assert losses.groupby("grid").size().tolist() == [2 * K * L * 2] * 2
+
+
 def test_damaged_or_foreign_files_are_named(points, tmp_path, monkeypatch, capsys):
     folds = [fold_of(N, K, 0, 0).numpy()]
     paths = [public_file(tmp_path / "a", *run) for run in fold_runs(points, folds)]

@@ -139,7 +139,7 @@ class Duplicates:
     distance: float = schema.value("root mean square over pixels of their difference", "fraction of the grey range")
 
 
-@schema.table("vae/imported_losses", 1, "Loss curves of the public memorization study, imported from its files.")
+@schema.table("vae/imported_losses", 2, "Loss curves of the public memorization study, imported from its files.")
 class ImportedLosses:
     """One network at one epoch on one split."""
 
@@ -149,6 +149,7 @@ class ImportedLosses:
     m: int = schema.setting("images of the grid", "examples")
     lr: float = schema.setting("learning rate of Adam")
     K: int = schema.setting("folds of the grid")
+    grid: str = schema.setting("digest of the grid's first file, which tells two grids of the same settings apart")
     repeat: int = schema.setting("repeat of the grid")
     fold: int = schema.setting("fold that this network holds out")
     epoch: int = schema.setting("passes over the training images so far", "epochs")

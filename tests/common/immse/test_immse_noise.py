@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.immse.noise import BLOCK, KINDS, blocks, curve_noise
+from common.immse.noise import BLOCK, KINDS, blocks, curve_noise, sobol
 
 
 @pytest.mark.bits
@@ -51,3 +51,19 @@ def test_blocks_begin_where_streams_do():
 def test_an_unknown_kind_is_refused():
     with pytest.raises(UserError, match="unknown noise 'pink'"):
         curve_noise("pink", (2, 2), 0, torch.arange(2), 2, seed=0)
+
+
+def test_more_dimensions_than_sobols_sequence_has():
+    limit = torch.quasirandom.SobolEngine.MAXDIM
+    d, total = limit + 500, 64
+    points = sobol(d, total, seed=5)
+    assert points.shape == (total, d)
+    assert torch.equal(points[:, :limit], sobol(limit, total, seed=5))
+    # In each coordinate one point of 64 lies in each of 64 equal parts, beyond the limit as below it.
+    for column in (0, limit - 1, limit, d - 1):
+        assert sorted((points[:, column] * total).long().tolist()) == list(range(total))
+    assert not torch.equal(points[:, 0], points[:, limit])
+    eps = curve_noise("quasi", (2, d), 0, torch.arange(total), total, 0)
+    assert eps.shape == (2, total, d)
+    # Standard normal over 2 x 64 x 500 values: the mean square has standard error sqrt(2 / 64,000) = 0.006.
+    assert abs(float(eps[..., limit:].square().mean()) - 1) < 0.03

@@ -1,8 +1,13 @@
 """Rounding to the bins of discrete data: the sum over the near bins and the table agree with all bins written out."""
 
+import math
+import subprocess
+import sys
+
 import pytest
 import torch
 
+import common.immse.rounding as rounding
 from common.errors import UserError
 from common.immse import Bins
 from common.seeds import generator
@@ -52,3 +57,33 @@ def test_grids_of_data():
     with pytest.raises(UserError, match="step above 0"):
         Bins.of_data(x, -1.0)
     assert Bins.of_levels(256).high == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("count", [1100, 5000])
+def test_soft_rounding_of_many_bins_needs_no_table_of_all_of_them(count, monkeypatch):
+    def refused(*_):
+        raise AssertionError("a table of all bins")
+
+    monkeypatch.setattr(rounding, "_table", refused)
+    bins = Bins.of_levels(count)
+    x = 2.2 * torch.rand(300, generator=generator(3), dtype=torch.float64) - 1.1
+    for a in (-8.0, 0.0, 4.0, 8.0, 2 * math.log(count / 2) - 0.3, 20.0):
+        level = torch.tensor([a], dtype=torch.float64)
+        found = bins.soft(x[None], level)[0]
+        # Hermite's rule on nodes an eighth of the kernel's width apart: h^4/384 of fourth derivatives of order one.
+        assert float((found - all_bins(bins, x, level)).abs().max()) < 1e-6 * (1 + math.exp(a)) ** -0.5
+
+
+def test_sixteen_bits_a_value_take_little_memory(tmp_path):
+    """In a process of its own: 65,536 bins at the log-SNRs of a curve, where all nodes and bins were 273 GB."""
+    program = (
+        "import resource, torch\n"
+        "from common.immse import Bins\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "x = torch.rand(1000) * 65535\n"
+        "for a in (-30.0, -12.0, -3.0, -0.5):\n"
+        "    Bins(0.0, 1.0, 65536).soft_at(x, a)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.5  # GB
