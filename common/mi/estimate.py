@@ -51,6 +51,10 @@ def mutual_information(
     The orthogonal form is 1/2 Int E|eps_hat(z, y) - eps_hat(z)|^2 da, never negative and so biased upward; what it
     reads when y is permuted (everything trained again) is subtracted.
 
+    A class label is noised in closed form (`common.mi.categorical`), few pairs have their Gaussian part alone
+    (`common.mi.few`), and ties on the noised side are spread (`common.mi.ties`). What makes a value doubtful (few
+    pairs, copies, rows that depend on each other) is in `Information.warnings`.
+
     Args:
         x: examples first, (n,) or (n, ...), numbers.
         y: the same n examples of the other side.
@@ -58,8 +62,8 @@ def mutual_information(
         device: where networks are trained and evaluated, in float32; maps are fitted, and noise is drawn, on the CPU.
 
     Raises:
-        UserError: shapes, values or settings that cannot be used.
-        RunFailedError: the value is not finite.
+        UserError: shapes, values or settings that cannot be used, or a class label in few pairs.
+        RunFailedError: the value is not finite, as one side determines the other.
     """
     settings = settings or Settings()
     settings.check()
