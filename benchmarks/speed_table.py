@@ -9,6 +9,7 @@ from typing import Any
 
 from common import atomic
 from common.errors import UserError
+from common.files import reading
 from common.results import Speed, table_of
 from common.results.schema import check_row
 
@@ -62,13 +63,11 @@ def read(results: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     path = results / "bench" / "speed.csv"
     if not path.exists():
         return {}, {}
-    try:
+    with reading(path, "a whole table beside its provenance", "delete both and run the benchmarks again"):
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
             records = {record["name"]: record for record in reader}
         origins = json.loads(path.with_suffix(".json").read_text())["rows"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"'{path}' or its provenance is damaged: delete both and run the benchmarks again") from error
     if reader.fieldnames != table_of(Speed).names():
         raise UserError(f"'{path}' has other columns than this version writes: delete it and run the benchmarks again")
     return records, {name: origins.get(name) for name in records}

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.errors import UserError
+from common.errors import UserError, in_a_line
+from common.files import load_npy
 from common.user_paths import user_path
 
 
@@ -26,27 +27,37 @@ def read_array(path: Path, least: int = 2, whole: bool = False) -> Tensor:
         UserError: no such file, not an array of finite numbers, too few examples, or numbers that float64 does not hold
             (whole ones beyond 2^53).
     """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"there is no file '{path}': give the path of a .npy file, examples first") from None
-    except (ValueError, OSError, EOFError):
-        raise UserError(f"'{path}' is not a readable .npy file of numbers: save it with numpy.save") from None
-    if not isinstance(array, np.ndarray) or array.ndim < 1 or array.dtype.kind not in "fiub" or array.size == 0:
-        described = f"shape {array.shape} and type {array.dtype}" if isinstance(array, np.ndarray) else "several arrays"
+    array = load_npy(path, "a readable .npy file of numbers, examples first")
+    if array.ndim < 1 or array.dtype.kind not in "fiub" or array.size == 0:
+        described = f"shape {array.shape} and type {array.dtype}"
         raise UserError(f"'{path}' has {described}: expected one array of numbers (examples, ...)")
     if len(array) < least:
         raise UserError(f"'{path}' has {len(array)} examples: expected at least {least}, along the first dimension")
-    if not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"'{path}' has values that are not finite: remove them first")
     if array.dtype not in (np.float32, np.float64) and not (whole and array.dtype.kind in "iu"):
         array = _as_float(path, array)
+    if not np.isfinite(array).all():
+        raise UserError(f"'{path}' has values that are not finite: remove them first")
     return torch.from_numpy(np.ascontiguousarray(array))  # one layout for equal numbers, whoever saved them
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Class labels, factors or other numbers of a .npy file, (n, ...): whole numbers and names of classes as they are.
+
+    Raises:
+        UserError: no such file, neither numbers nor names, or fewer than two examples.
+    """
+    array = load_npy(path, "a readable .npy file of numbers or names of classes")
+    if array.dtype.kind in "US" and array.ndim >= 1 and len(array) >= 2:
+        return array
+    return read_array(path, whole=True).numpy()
 
 
 def _as_float(path: Path, array: np.ndarray) -> np.ndarray:
     """The same numbers in float32, which holds whole ones up to 2^24, or in float64."""
-    held = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    with np.errstate(over="ignore"):  # longdouble beyond float64, said below
+        held = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
     # Above 2^53 numpy compares whole numbers with floats as floats, so both ways are taken: the way back wraps at 2^63.
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         exact = np.abs(held) < 2.0**53
@@ -82,7 +93,7 @@ def load_function(name: str, option: str) -> Callable[..., Any]:
             found = getattr(found, part)
     except Exception as error:  # a user's module may fail in any way
         raise UserError(
-            f"{option} {name}: cannot be imported ({_in_a_line(error)}); expected module:function, with the module in "
+            f"{option} {name}: cannot be imported ({in_a_line(error)}); expected module:function, with the module in "
             "this folder or installed"
         ) from error
     if not callable(found):
@@ -105,11 +116,7 @@ def tensor_of(function: Callable[..., Any], arguments: tuple[Tensor, ...], calle
     try:
         found = function(*(argument.clone() for argument in arguments))  # it may write into what it is given
     except Exception as error:  # a user's function may fail in any way
-        raise UserError(f"{called} failed ({_in_a_line(error)}): expected {expected}") from error
+        raise UserError(f"{called} failed ({in_a_line(error)}): expected {expected}") from error
     if not isinstance(found, Tensor):
         raise UserError(f"{called} returned {type(found).__name__}, no torch tensor: expected {expected}")
     return found
-
-
-def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from common.tensor_files import DAMAGED, read_state, read_tensors, write_tensors
+from common.tensor_files import DamagedTensorsError, read_state, read_tensors, write_tensors
 
 KEEP = 2
 """Checkpoints kept of a run that goes on: the last, and the one before it should the last be damaged."""
@@ -37,7 +37,7 @@ def load_latest(folder: Path) -> tuple[int, dict[str, torch.Tensor], dict[str, A
         try:
             tensors, state, labels = read_tensors(path)
             step = int(labels["step"])
-        except DAMAGED:
+        except (DamagedTensorsError, KeyError, ValueError):
             path.rename(path.with_suffix(".safetensors.corrupt"))
             damaged.append(path.name)
             continue
@@ -49,7 +49,7 @@ def is_complete(folder: Path) -> bool:
     """True when the newest checkpoint in `folder` says so in its state (`complete`); reads headers only."""
     try:
         return bool(read_state(_paths(folder)[0])["complete"])
-    except (IndexError, OSError, *DAMAGED):
+    except (IndexError, KeyError, TypeError, OSError, DamagedTensorsError):
         return False
 
 

@@ -5,6 +5,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+MOST_OF_A_MESSAGE = 200
+"""Characters of a library's message that are passed on."""
+
 
 class LabError(Exception):
     """A failure that is told to the user in one sentence; `exit_code` is what the process returns."""
@@ -54,6 +57,17 @@ def choose(kind: str, name: str, choices: list[str] | tuple[str, ...]) -> str:
     if name not in choices:
         raise UserError(f"unknown {kind} '{name}': choose one of {', '.join(choices)}")
     return name
+
+
+def in_a_line(error: BaseException) -> str:
+    """Kind and message of a library's error in one line, for the middle of a sentence.
+
+    >>> in_a_line(ValueError("not a\\n  number"))
+    'ValueError: not a number'
+    """
+    message = " ".join(str(error).split())
+    shown = message if len(message) <= MOST_OF_A_MESSAGE else f"{message[:MOST_OF_A_MESSAGE]}..."
+    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -130,10 +130,10 @@ def mmd2(x: Tensor, y: Tensor, kernel: Kernel | None = None, biased: bool = Fals
         The estimate (no unit), `se_data` its standard error.
 
     Raises:
-        UserError: shapes that do not fit, fewer than two points in a sample, or all points equal where a bandwidth is
-            to be found.
+        UserError: shapes that do not fit, fewer than two points in a sample, values that are not finite, or all points
+            equal where a bandwidth is to be found.
     """
-    _check(x, y)
+    x, y = _check_sample(x, y)
     if kernel is None:
         bandwidth = median_bandwidth(x, y)
         if bandwidth == 0:
@@ -172,10 +172,9 @@ def mmd2_of(gram: Gram, x: Tensor, y: Tensor, biased: bool = False) -> Estimate:
         biased: as in `mmd2`.
 
     Raises:
-        UserError: shapes that do not fit, or fewer than two points in a sample.
+        UserError: shapes that do not fit, fewer than two points in a sample, or values that are not finite.
     """
-    _check(x, y)
-    x, y = x.cpu().double(), y.cpu().double()
+    x, y = _check_sample(x, y)
     n, m = len(x), len(y)
     xx, yy, xy = _sums(gram, x), _sums(gram, y), _sums(gram, x, y)
     rows_x, rows_y = xx.rows / (n - 1), yy.rows / (m - 1)
@@ -192,6 +191,8 @@ def mmd2_of(gram: Gram, x: Tensor, y: Tensor, biased: bool = False) -> Estimate:
     # The spread of the linear parts over n points holds a share of the degenerate parts too: it is taken out once.
     overlap = 4 * (rest_x / (n - 1) + between / m) / n + 4 * (rest_y / (m - 1) + between / n) / m
     variance = (linear - overlap).clamp(min=0) + within + 4 * between / (n * m)
+    if not math.isfinite(float(value + variance)):
+        raise UserError("the kernel of these samples overflows: divide both by their common scale first")
     return Estimate(
         float(value), float(variance.sqrt()), bias="upper" if biased else "unbiased", estimand="MMD^2",
         unit="kernel units", n=n, d=x.shape[1],
@@ -239,6 +240,15 @@ def _check(x: Tensor, y: Tensor) -> None:
         raise UserError(
             f"samples of shape {tuple(x.shape)} and {tuple(y.shape)}: expected (n, d) and (m, d) with n, m >= 2"
         )
+
+
+def _check_sample(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both samples in float64 on the CPU, without a graph; refused where a value is not finite."""
+    _check(x, y)
+    x, y = x.detach().cpu().double(), y.detach().cpu().double()
+    if not (bool(x.isfinite().all()) and bool(y.isfinite().all())):
+        raise UserError("the samples have values that are not finite: remove them first")
+    return x, y
 
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:

@@ -7,30 +7,34 @@ from pathlib import Path
 from common.errors import UserError
 
 
-def check_output(flag: str, given: str, suffixes: Sequence[str], inputs: Sequence[str] = ()) -> Path:
-    """The path of a file to write, after checking its name, its folder and that it is nothing that is read.
+def check_out(given: str, option: str, example: str, sources: Sequence[str] = ()) -> Path:
+    """The file to write that `option` names, checked before any work: refused later, it would cost all of it.
 
     Args:
-        flag: the option, as in `--out`.
-        given: what was given for it.
-        suffixes: endings of which the name must have one, the first as the example.
-        inputs: what the command reads, by path; names of data sets may be among them.
+        given: what the user gave.
+        option: the flag, as in --out.
+        example: a name of the kind, as in STATS.npz; what is written must have its ending, or that and .gz for a .csv.
+        sources: what is read, by path, and must not be written; names of data sets may be among them.
 
     Raises:
         UserError: no name, another ending, no such folder or no right to write there, or a file that is read.
     """
-    example = f"{flag} OUT{suffixes[0]}"
     if not given:
-        raise UserError(f"{flag} is missing: give the file to write, as in {example}")
-    path = Path(given).expanduser()
-    if not path.name.endswith(tuple(suffixes)):
-        raise UserError(f"{flag} {given}: expected a name that ends in {' or '.join(suffixes)}, as in {example}")
-    if any(_same(path, Path(other).expanduser()) for other in inputs if other):
-        raise UserError(f"{flag} {given} is what is read: give it another name")
+        raise UserError(f"{option} is missing: give the file to write, as in {option} {example}")
+    path, ending = Path(given).expanduser(), Path(example).suffix
+    endings = (ending, f"{ending}.gz") if ending == ".csv" else (ending,)
+    if not path.name.endswith(endings):
+        raise UserError(
+            f"{option} {given}: expected a name that ends in {' or '.join(endings)}, as in {option} {example}"
+        )
+    if any(_same(path, Path(other).expanduser()) for other in sources if other):
+        raise UserError(f"{option} {given} is what is read: give it another name")
     if not path.parent.is_dir():
-        raise UserError(f"{flag} {given}: there is no folder '{path.parent}'; make it first")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UserError(f"{flag} {given} cannot be written: give another name or folder")
+        raise UserError(f"{option} {given}: there is no folder '{path.parent}'; make it first")
+    if path.is_dir():
+        raise UserError(f"{option} {given} is a folder: give the file to write, as in {option} {example}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"{option} {given} cannot be written: give another name or folder")
     return path
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from common import distributed
 from common.signals import stopped, stops_raise, time_is_up
-from common.tensor_files import DAMAGED, canonical, fingerprint, read_tensors, write_tensors
+from common.tensor_files import DamagedTensorsError, canonical, fingerprint, read_tensors, write_tensors
 
 FOLDER = "pieces"
 
@@ -79,7 +79,7 @@ class Pieces:
         path = self._path(name)
         try:
             tensors, _, labels = read_tensors(path)
-        except (FileNotFoundError, *DAMAGED):
+        except (FileNotFoundError, DamagedTensorsError):
             tensors, labels = {}, {}  # not there, or damaged and made again
         if labels.get("of") == self.of:
             return tensors

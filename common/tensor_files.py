@@ -1,18 +1,22 @@
 """Tensors and a JSON header in one safetensors file: whole or not at all, and checked by digest when read."""
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 
 from common import atomic
+from common.errors import LabError, in_a_line
 
-DAMAGED = (SafetensorError, ValueError, KeyError, TypeError)
-"""What reading a file raises that is not what `write_tensors` wrote."""
+
+class DamagedTensorsError(Exception):
+    """A file is not whole, or not what `write_tensors` wrote."""
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any], **labels: str) -> None:
@@ -31,28 +35,39 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], d
     """Tensors, state and labels that `write_tensors` wrote; the tensors contiguous and on the CPU.
 
     Raises:
-        DAMAGED: it is not a file of this kind, or not whole, or a bit of it has changed.
+        DamagedTensorsError: it is not a file of this kind, or not whole, or a bit of it has changed.
         OSError: it cannot be read.
     """
-    with safe_open(path, framework="pt") as file:
+    with _parsing(path), safe_open(path, framework="pt") as file:
         header = dict(file.metadata())
         # Copied to where torch puts its own: some products round differently by the alignment in memory.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    text, digest = header.pop("state"), header.pop("digest")
-    if digest != _digest(tensors, header, text):
-        raise ValueError("digest does not match")
-    return tensors, json.loads(text), header
+        text, digest = header.pop("state"), header.pop("digest")
+        if digest != _digest(tensors, header, text):
+            raise ValueError("digest does not match")
+        return tensors, json.loads(text), header
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """The `state` alone, without the tensors and unchecked.
 
     Raises:
-        DAMAGED, OSError: see `read_tensors`.
+        DamagedTensorsError, OSError: see `read_tensors`.
     """
-    with safe_open(path, framework="pt") as file:
+    with _parsing(path), safe_open(path, framework="pt") as file:
         state: dict[str, Any] = json.loads(file.metadata()["state"])
         return state
+
+
+@contextlib.contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    """Around the reading of `path`: what is no failure of the disk, of the memory or a stop is damage."""
+    try:
+        yield
+    except (OSError, MemoryError, LabError):
+        raise
+    except Exception as error:  # a damaged file can fail in any way
+        raise DamagedTensorsError(f"'{path}': {in_a_line(error)}") from error
 
 
 def canonical(tensor: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ import torch
 
 from common.data import ImageSet
 from common.errors import UserError
+from common.files import load_npy
 from common.pieces import Keep
 from common.transforms import ScaleTransform
 from infodiffusion.checkpoint import folder_of
@@ -60,5 +61,4 @@ def saved(config: InfoConfig, name: str) -> np.ndarray:
         raise UserError(
             f"{config.dataset} has no {name.split('_')[0]}, so its codes cannot be scored: choose another set"
         )
-    array: np.ndarray = np.load(path, allow_pickle=False)
-    return array
+    return load_npy(path, remedy="run the same command with --mode save_latent --force again")

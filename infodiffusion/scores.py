@@ -14,6 +14,7 @@ from common.data import ImageSet
 from common.data.resized import load_resized
 from common.device import pick_device, precision_label
 from common.errors import UserError
+from common.files import load_npy
 from common.pieces import Pieces
 from common.results import write
 from common.results.tables.infodiffusion import InfoQuality
@@ -74,7 +75,7 @@ def score_samples(preset: str, config: InfoConfig) -> None:
     path = folder_of(settled(config, "eval_fid")) / "generated.npy"
     if not path.is_file():
         raise UserError(f"no samples '{path}': run the same command with --mode eval_fid first")
-    generated = np.load(path, allow_pickle=False)
+    generated = load_npy(path, remedy="run the same command with --mode eval_fid --force again")
     against, name = _reference(config, device)
     with run.open():
         extractor = _extractor(config, device)

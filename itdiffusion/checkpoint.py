@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from common import atomic
 from common.checkpoints import load_latest
 from common.errors import UserError
+from common.files import DamagedFileError, load_json, reading
 from common.immse import GaussianReference, LogsnrRange
 from itdiffusion.images_config import HEADS, ImagesConfig
 from itdiffusion.images_model import GaussianHead, Head, ImageDenoiser, LevelsHead, NoiseHead
@@ -34,9 +35,10 @@ def load_run(folder: Path, index: int) -> nn.Module:
     tensors = found[1]
     state = _part(tensors, "model/", index) | _part(tensors, "ema/", index)
     member = config.members[index]
-    denoiser = _empty(config, member, state) if member in HEADS else rebuild(_architecture(folder, index))
-    denoiser.load_state_dict(state)
-    return denoiser
+    with reading(folder, "the folder of an image run, whose settings and weights fit", "run its training again"):
+        denoiser = _empty(config, member, state) if member in HEADS else rebuild(_architecture(folder, index))
+        denoiser.load_state_dict(state)
+        return denoiser
 
 
 def read_config(folder: Path) -> ImagesConfig:
@@ -45,14 +47,13 @@ def read_config(folder: Path) -> ImagesConfig:
     Raises:
         UserError: there are none, or they are of another kind of run.
     """
-    try:
-        fields = json.loads((folder / "config.json").read_text())
+    path, what, remedy = folder / "config.json", "the config.json of an image run", "give a folder of itdiffusion's"
+    fields = load_json(path, dict, what, remedy)
+    with reading(path, what, remedy):
         known = {item.name for item in dataclasses.fields(ImagesConfig)}
         if not {"members", "network", "loc"} <= set(fields) <= known:
-            raise ValueError("of another kind of run")
+            raise DamagedFileError("of another kind of run")
         return ImagesConfig(**{**fields, "members": tuple(fields["members"])})
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"'{folder}' is not the folder of an image run ({error}): give one of itdiffusion's") from error
 
 
 def write_architectures(folder: Path, members: nn.ModuleDict) -> None:
@@ -62,11 +63,10 @@ def write_architectures(folder: Path, members: nn.ModuleDict) -> None:
 
 
 def _architecture(folder: Path, index: int) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / ARCHITECTURES).read_text())[f"m{index}"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"'{folder}' does not say what its member @{index} is made of: name its own source") from error
-    return dict(found)
+    path, what, remedy = folder / ARCHITECTURES, "a file of what members are made of", "name the member's own source"
+    found = load_json(path, dict, what, remedy)
+    with reading(path, what, remedy):
+        return dict(found[f"m{index}"])
 
 
 def _part(tensors: dict[str, Tensor], prefix: str, index: int) -> dict[str, Tensor]:

@@ -1,11 +1,11 @@
 """One denoiser eps_hat(z, logsnr) from a path: this lab's runs, IDDPM's .pt, a Hugging Face DDPM folder."""
 
-import json
 from pathlib import Path
 
 from torch import nn
 
 from common.errors import UserError
+from common.files import load_json
 from itdiffusion.pretrained import load_hugging_face, load_iddpm
 
 EXPECTED = (
@@ -62,10 +62,7 @@ def _load(place: Path, member: str) -> nn.Module:
 def _is_hugging_face(folder: Path) -> bool:
     for config in (folder / "config.json", folder / "unet" / "config.json"):
         if config.is_file():
-            try:
-                return json.loads(config.read_text()).get("_class_name") == "UNet2DModel"
-            except (ValueError, AttributeError):
-                return False
+            return load_json(config, dict, "a config.json", EXPECTED).get("_class_name") == "UNet2DModel"
     return False
 
 

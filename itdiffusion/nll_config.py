@@ -8,7 +8,7 @@ from common.config import default_device
 from common.data.places import default_data_dir
 from common.device import pick_device
 from common.errors import UserError
-from common.outputs import check_output
+from common.outputs import check_out
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class NllConfig:
         for name in ("store", "per_example"):
             if getattr(self, name):
                 read = [self.data, self.reference, self.checkpoint, self.against]
-                check_output(f"--{name.replace('_', '-')}", getattr(self, name), (".npy",), read)
+                check_out(getattr(self, name), f"--{name.replace('_', '-')}", f"{name.upper()}.npy", read)
         pick_device(self.device or "cpu")
 
     @property

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 
 from common.errors import UserError
+from common.files import load_npy, read_text, reading
 from common.mixture import GaussianMixture
 from common.toy import MixtureToy
 
+WHAT, REMEDY = "a set of points", "expected .npy or text with two columns of numbers, below one line of names at most"
 JITTER = 0.15
 """Standard deviation of the noise on each point, in the file's units, as published for the dino."""
 
@@ -34,22 +36,23 @@ def points_law(path: Path, jitter: float = JITTER) -> MixtureToy:
 
 
 def _read(path: Path) -> np.ndarray:
-    try:
-        points = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_text(path)
-    except (OSError, ValueError) as error:
+    points = load_npy(path, WHAT) if path.suffix == ".npy" else _read_text(path)
+    plain = points.dtype.kind in "fiu" and points.ndim == 2 and points.shape[1] == 2 and len(points) >= 2
+    if not plain or not np.isfinite(points).all():
         raise UserError(
-            f"cannot read points from '{path}' ({error}): expected .npy or text with two columns"
-        ) from error
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2 or not np.isfinite(points).all():
-        raise UserError(f"'{path}' holds an array of shape {points.shape}: expected finite points (n, 2), n >= 2")
+            f"'{path}' holds an array of shape {points.shape} and type {points.dtype}: expected finite points (n, 2), "
+            "n >= 2"
+        )
     return np.ascontiguousarray(points, dtype=np.float64)
 
 
 def _read_text(path: Path) -> np.ndarray:
-    rows = [_cells(line) for line in path.read_text().splitlines() if line.strip()]
-    named = [row for row in rows if len(row) == 3 and row[0] == "dino"]
-    numbers = [row[1:] for row in named] if named else [row for row in rows if _is_number(row[0])]
-    return np.array([[float(cell) for cell in row] for row in numbers])
+    lines = read_text(path, WHAT, REMEDY).splitlines()
+    with reading(path, WHAT, REMEDY):
+        rows = [_cells(line) for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        named = [row[1:] for row in rows if len(row) == 3 and row[0] == "dino"]
+        headed = bool(rows) and not _is_number(rows[0][0])
+        return np.array([[float(cell) for cell in row] for row in named or rows[headed:]])
 
 
 def _cells(line: str) -> list[str]:

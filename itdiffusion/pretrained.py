@@ -1,7 +1,6 @@
 """The two published pre-trained networks as denoisers at continuous log-SNR: IDDPM's .pt and a Hugging Face folder."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.files import DamagedFileError, load_json, reading
 from common.networks.arithmetic import Network
 from common.networks.unet import UNet, UNetConfig, load_iddpm_state
 from common.networks.unet_configs import iddpm_cifar10_config
@@ -16,6 +16,9 @@ from common.schedules import DDPM
 from common.variational import StepModel
 
 IDDPM_STEPS = 4000
+MOST_STEPS = 1_000_000
+"""Training steps that a scheduler's file may name; one damaged digit must not take the memory."""
+FILES = "expected config.json and diffusion_pytorch_model.safetensors (or .bin)"
 
 
 class PretrainedDenoiser(nn.Module):
@@ -80,15 +83,13 @@ def load_iddpm(path: Path, size: UNetConfig | None = None) -> PretrainedDenoiser
         UserError: not a file of tensors, or tensors that do not fit the network, by name.
     """
     size = size or iddpm_cifar10_config(dropout=0.0)
-    try:
+    with reading(path, "a PyTorch file of tensors", "expected IDDPM's .pt"):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or foreign file can fail in any way
-        reason = str(error).split("\n")[0]
-        raise UserError(f"'{path}' is not a PyTorch file of tensors ({reason}): expected IDDPM's .pt") from error
     if not isinstance(state, dict) or not all(isinstance(item, Tensor) for item in state.values()):
         raise UserError(f"'{path}' holds no state dict of tensors: expected IDDPM's .pt")
     denoiser = _iddpm(size, f"iddpm[{path.stem}]")
-    load_iddpm_state(denoiser.network, state)
+    with reading(path, "a state dict of numbers", "expected IDDPM's .pt"):
+        load_iddpm_state(denoiser.network, state)
     return denoiser
 
 
@@ -124,15 +125,10 @@ def load_hugging_face(folder: Path) -> PretrainedDenoiser:
         ) from error
     if not (folder / "config.json").is_file() and (folder / "unet" / "config.json").is_file():
         return load_hugging_face(folder / "unet")
-    try:
+    scheduler = _scheduler(folder)
+    with reading(folder, "a whole DDPM of diffusers", FILES):
         unet = UNet2DModel.from_pretrained(str(folder), local_files_only=True, low_cpu_mem_usage=False)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"'{folder}' is not a whole DDPM of diffusers ({reason}): expected config.json and "
-            "diffusion_pytorch_model.safetensors (or .bin)"
-        ) from error
-    return _ddpm(unet, _scheduler(folder), f"ddpm[{folder.name}]")
+        return _ddpm(unet, scheduler, f"ddpm[{folder.name}]")
 
 
 def rebuild(architecture: dict[str, Any]) -> PretrainedDenoiser:
@@ -161,17 +157,18 @@ def _ddpm(unet: Any, scheduler: dict[str, Any], name: str) -> PretrainedDenoiser
 def _scheduler(folder: Path) -> dict[str, Any]:
     """Steps, betas and variance from scheduler_config.json, beside the network or in scheduler/; else those of DDPM."""
     places = [folder / "scheduler_config.json", folder.parent / "scheduler" / "scheduler_config.json"]
-    found: dict[str, Any] = next((json.loads(place.read_text()) for place in places if place.is_file()), {})
-    steps = int(found.get("num_train_timesteps", 1000))
+    place = next((place for place in places if place.is_file()), None)
+    what, remedy = "a scheduler_config.json of diffusers", "copy it again"
+    found = load_json(place, dict, what, remedy) if place else {}
     kind = found.get("beta_schedule", "linear")
     if kind != "linear":
         raise UserError(f"'{folder}' was trained with the noise schedule '{kind}': only 'linear' is read here")
     if found.get("prediction_type", "epsilon") != "epsilon":
         raise UserError(f"'{folder}' predicts '{found['prediction_type']}': only epsilon networks are read")
     small = str(found.get("variance_type", "fixed_large")).startswith("fixed_small")
-    return {
-        "steps": steps,
-        "beta_start": float(found.get("beta_start", 1e-4)),
-        "beta_end": float(found.get("beta_end", 0.02)),
-        "variance": "small" if small else "large",
-    }
+    with reading(place or folder, what, remedy):
+        steps = int(found.get("num_train_timesteps", 1000))
+        start, end = float(found.get("beta_start", 1e-4)), float(found.get("beta_end", 0.02))
+        if not (2 <= steps <= MOST_STEPS and 0 < start < 1 and 0 < end < 1):
+            raise DamagedFileError(f"{steps} steps with betas {start:g} .. {end:g}")
+    return {"steps": steps, "beta_start": start, "beta_end": end, "variance": "small" if small else "large"}

@@ -4,8 +4,6 @@
 and below DIR. Each (data set, model, seed, learning rate) is a grid of its own.
 """
 
-import gzip
-import json
 import re
 import sys
 from collections import defaultdict
@@ -21,6 +19,7 @@ from common.data import load
 from common.data.checksums import file_md5
 from common.data.places import default_data_dir
 from common.errors import UserError
+from common.files import DamagedFileError, load_json, reading
 from common.results import write
 from common.results.tables.vae import ImportedLosses, Memorization
 from common.runs import Run
@@ -31,6 +30,9 @@ from vae.scores import ScoreSums
 NAME = re.compile(r"_cv_repeat(\d+)_fold(\d+)\.json\.gz$")
 DATASETS = {"BinarizedMNIST": "mnist", "CIFAR10": "cifar10", "CelebA": "celeba"}
 """Their names of data sets in the registry of the lab."""
+WHAT, REMEDY = "a result file of the study", "fetch it again"
+META: dict[str, Any] = {"dataset": str, "model": str, "seed": int, "learning_rate": (int, float)}
+"""What every file says of its networks."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,34 @@ def import_files(words: Sequence[str]) -> None:
     grids: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in paths:  # one grid is one folder and one name up to the repeat
         grids[path.parent, NAME.split(path.name)[0]].append(path)
-    for found in grids.values():
-        _import_grid(found, options)
+    for found in [_read_grid(found, options) for found in grids.values()]:  # all are checked before one is written
+        _write_grid(found)
 
 
-def _import_grid(paths: list[Path], options: ImportOptions) -> None:
+@dataclass(frozen=True)
+class _Found:
+    """What the files of one grid hold, ready to be written."""
+
+    grid: ImportedGrid
+    rows: ScoreRows
+    losses: list[ImportedLosses]
+    files: list[str]
+    absent: str
+
+
+def _read_grid(paths: list[Path], options: ImportOptions) -> _Found:
     meta, results = _read(paths[0])
     grid = ImportedGrid(
         dataset=DATASETS.get(meta["dataset"], meta["dataset"].lower()), model=meta["model"], seed=meta["seed"],
         lr=float(meta["learning_rate"]), n_z=meta.get("num_iw_samples", 0), first_file=file_md5(paths[0])[:12],
         results_dir=options.results_dir, data_dir=options.data_dir,
     )  # fmt: skip
-    epochs = np.array(sorted(map(int, results["logpxs"])))
-    index = np.array(sorted(int(i) for part in results["logpxs"][str(epochs[0])].values() for i in part))
+    with reading(paths[0], WHAT, REMEDY):
+        epochs = np.array(sorted(map(int, results["logpxs"])), dtype=np.int64)
+        names = (int(i) for part in results["logpxs"][str(epochs[0])].values() for i in part)
+        index = np.array(sorted(names), dtype=np.int64)
+        if not len(index) or index[0] < 0:
+            raise DamagedFileError("it has no images, or one below number 0")
     places = [tuple(map(int, NAME.findall(path.name)[0])) for path in paths]
     K, L = max(fold for _, fold in places) + 1, len({repeat for repeat, _ in places})
     shared: dict[str, Any] = {
@@ -127,50 +144,62 @@ def _import_grid(paths: list[Path], options: ImportOptions) -> None:
                     split=side,
                     loss_nats=float(loss),
                 )
-                for epoch, loss in enumerate(results.get("losses", {}).get(side, []), start=1)
+                for epoch, loss in enumerate(_losses(path, results, side), start=1)
             ]
-    run = Run("vae", "import", "import", grid)
     settings = {**shared, "L": L, "estimator": f"imported[{grid.n_z},{grid.first_file[:6]}]"}
     rows_of = ScoreRows(settings, epochs, index, _labels(grid, index), sums.scores())
     if not rows_of:
         raise UserError(f"no image of '{paths[0].parent}' is inside one file and outside another: fetch all folds")
-    provenance = run.provenance() | {"files": [path.name for path in paths]}
-    if losses:
-        write(options.results_dir, ImportedLosses, run.id, losses, provenance)
-    written = write(options.results_dir, Memorization, run.id, rows_of, provenance)
     missing = K * L - len(paths)
-    incomplete = f" ({missing} of {K * L} files are not there)" if missing else ""
+    absent = f" ({missing} of {K * L} files are not there)" if missing else ""
+    return _Found(grid, rows_of, losses, [path.name for path in paths], absent)
+
+
+def _write_grid(found: _Found) -> None:
+    grid, rows = found.grid, found.rows
+    run = Run("vae", "import", "import", grid)
+    provenance = run.provenance() | {"files": found.files}
+    if found.losses:
+        write(grid.results_dir, ImportedLosses, run.id, found.losses, provenance)
+    written = write(grid.results_dir, Memorization, run.id, rows, provenance)
     sys.stderr.write(
-        f"{grid.model} on {grid.dataset}, lr {grid.lr:g}: {len(paths)} files{incomplete}, {len(epochs)} epochs, "
-        f"{len(rows_of.places):,} images with a score in {written}\n"
+        f"{grid.model} on {grid.dataset}, lr {grid.lr:g}: {len(found.files)} files{found.absent}, {len(rows.epochs)} "
+        f"epochs, {len(rows.places):,} images with a score in {written}\n"
     )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        content = json.loads(gzip.decompress(path.read_bytes()))
+    content = load_json(path, dict, WHAT, REMEDY)
+    with reading(path, WHAT, REMEDY):
         meta, results = content["meta"], content["results"]
-        for name in ("dataset", "model", "seed", "learning_rate"):
-            meta[name]
-        if not results["logpxs"]:
-            raise ValueError("it has no log p(x)")
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise UserError(f"'{path}' is not a result file of the study ({reason}): fetch it again") from error
-    return meta, results
+        for name, kind in META.items():
+            if not isinstance(meta[name], kind) or isinstance(meta[name], bool):
+                raise DamagedFileError(f"its {name} is {meta[name]!r}")
+        if not isinstance(meta.get("num_iw_samples", 0), int) or not np.isfinite(meta["learning_rate"]):
+            raise DamagedFileError("its learning_rate or num_iw_samples is no number")
+        if not results["logpxs"] or not isinstance(results["logpxs"], dict):
+            raise DamagedFileError("it has no log p(x)")
+        return meta, results
+
+
+def _losses(path: Path, results: dict[str, Any], side: str) -> list[float]:
+    """The losses of one side (nats), epoch by epoch; none where the file has none."""
+    with reading(path, WHAT, REMEDY):
+        losses = np.array(results.get("losses", {}).get(side, []), dtype=np.float64)
+        if losses.ndim != 1 or not np.isfinite(losses).all():
+            raise DamagedFileError(f"its {side} losses are no finite numbers")
+        return losses.tolist()
 
 
 def _side(
     path: Path, logpxs: dict[str, Any], side: str, epochs: np.ndarray, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows (r,) and log p(x) (E, r) of the images that a network was trained on (train) or never saw (test)."""
-    try:
+    with reading(path, "a result file with log p(x) of the epochs and images of the first", REMEDY):
         parts = [logpxs[str(epoch)][side] for epoch in epochs]
         names = list(parts[0])
         rows = np.searchsorted(index, np.array(names, dtype=np.int64))
         logpx = np.array([[part[name] for name in names] for part in parts], dtype=np.float64)
-    except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"'{path}': log p(x) of other epochs or images than in the first file ({error})") from error
     known = (rows < len(index)) & (index[np.minimum(rows, len(index) - 1)] == np.array(names, dtype=np.int64))
     if not known.all() or not np.isfinite(logpx).all():
         raise UserError(f"'{path}': log p(x) of other images than in the first file, or not finite")

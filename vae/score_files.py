@@ -13,11 +13,16 @@ import pandas as pd
 from common import atomic
 from common.config import parse_options
 from common.errors import UserError
+from common.files import contents, reading
+from common.outputs import check_out
 from common.results.quantiles import quantile
 from vae.score_errors import shared_se
 from vae.scores import ScoreSums
 
 COLUMNS = ("run", "index", "inside", "logpx")
+ABSENT = {"run": [""], "index": [""], "inside": [""], "logpx": ["", "NA", "NaN", "nan", "None", "null"]}
+"""What stands for no value: a run or an example may be called NA or None."""
+WHOLE = r"-?[1-9]\d{0,17}|0"
 QUANTILES = (0.5, 0.95, 0.999)
 
 
@@ -42,25 +47,18 @@ def score_file(words: list[str]) -> None:
             outside.
     """
     options = parse_options(ScoreOptions, "python -m vae.memorization scores", words)
-    for name in ("logpx", "out"):
-        if not getattr(options, name):
-            raise UserError(f"--{name} is missing: give the path of a .csv file")
-    out = Path(options.out)
-    if not out.name.endswith((".csv", ".csv.gz")):
-        raise UserError(f"--out {out}: expected a name that ends in .csv or .csv.gz")
-    if out.resolve() == Path(options.logpx).resolve():
-        raise UserError(f"--out {out} is the table that is read: give it another name")
-    if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder '{out.parent}'; make it first")
+    if not options.logpx:
+        raise UserError("--logpx is missing: give the path of a .csv file")
+    out = check_out(options.out, "--out", "SCORES.csv", [options.logpx])
     long = read_long(Path(options.logpx))
     table = score_table(long)
     if table.empty:
         raise UserError(f"'{options.logpx}': no index is inside one run and outside another: no score can be computed")
+    record = summary(table, long)
     _write(out, table)
     left_out = long["index"].nunique() - len(table)
     if left_out:
         sys.stderr.write(f"{left_out} examples that were not both inside and outside have no score\n")
-    record = summary(table, long)
     if options.json:
         sys.stdout.write(json.dumps({**record, "out": str(out)}) + "\n")
         return
@@ -79,12 +77,12 @@ def read_long(path: Path) -> pd.DataFrame:
     Raises:
         UserError: see `score_file`.
     """
-    try:
-        frame = pd.read_csv(path, usecols=lambda name: name in COLUMNS, dtype={"run": str})
-    except FileNotFoundError:
-        raise UserError(f"there is no file '{path}': expected a .csv with the columns {', '.join(COLUMNS)}") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"'{path}' is not a readable .csv file ({error})") from None
+    what = f"a readable .csv file with the columns {', '.join(COLUMNS)}"
+    with reading(path, what, "write it again"):
+        frame = pd.read_csv(
+            io.BytesIO(contents(path)), encoding="utf-8-sig", usecols=lambda name: name in COLUMNS,
+            dtype={"run": str, "index": str}, keep_default_na=False, na_values=ABSENT,
+        )  # fmt: skip
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
         raise UserError(f"'{path}' has no column '{missing[0]}': expected {', '.join(COLUMNS)}")
@@ -96,13 +94,18 @@ def read_long(path: Path) -> pd.DataFrame:
     if not frame["inside"].isin([0, 1]).all():
         line = next(row for row, good in enumerate(frame["inside"].isin([0, 1])) if not good)
         raise UserError(f"'{path}', line {line + 2}: inside is {frame['inside'].iloc[line]}, expected 0 or 1")
-    if frame["logpx"].dtype.kind not in "if" or not np.isfinite(frame["logpx"]).all():
+    if frame["index"].isin(["True", "False"]).all():
+        raise UserError(f"'{path}': index is True or False, expected the number or name of each example")
+    if frame["logpx"].dtype.kind not in "iuf" or not np.isfinite(frame["logpx"]).all():
         raise UserError(f"'{path}': logpx has values that are not finite numbers")
     twice = frame.duplicated(["run", "index"])
     if twice.any():
         row = frame[twice].iloc[0]
         raise UserError(f"'{path}': index {row['index']} stands twice in run {row['run']}: expected one line for each")
-    return frame.assign(inside=frame["inside"].astype(bool))
+    index = frame["index"]
+    if index.str.fullmatch(WHOLE).all():  # numbers are sorted as such; 007 is a name, and not 7
+        index = index.astype(np.int64)
+    return frame.assign(inside=frame["inside"].astype(bool), index=index)
 
 
 def score_table(long: pd.DataFrame) -> pd.DataFrame:
@@ -143,7 +146,7 @@ def summary(table: pd.DataFrame, long: pd.DataFrame) -> dict[str, Any]:
     scores = table["score"].to_numpy(float)
     places = pd.Series(np.arange(len(table)), index=table["index"])
     unseen = long[~long["inside"] & long["index"].isin(table["index"])]
-    outside = [places[rows["index"]].to_numpy() for _, rows in unseen.groupby("run")]
+    outside = [places.loc[rows["index"]].to_numpy() for _, rows in unseen.groupby("run")]
     se = shared_se(scores, outside) if len(scores) > 1 else None
     record: dict[str, Any] = {"n": len(scores), "score_nats": {"value": float(scores.mean()), "se": se}}
     for q in QUANTILES:

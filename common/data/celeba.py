@@ -12,6 +12,7 @@ from common.data.imageset import ImageSet
 from common.data.pictures import read_picture
 from common.data.places import folders_below, missing
 from common.errors import UserError
+from common.files import DamagedFileError, load_npy, read_text, reading
 
 FOLDER = "img_align_celeba"
 PARTITION = "list_eval_partition.txt"
@@ -69,7 +70,7 @@ def members(place: Path, split: str) -> list[str]:
         UserError: the partition is not one, or has no image of the split.
     """
     path = place / PARTITION
-    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    lines = _lines(path, "CelebA's partition")
     if any(len(words) != 2 or words[1] not in PARTS.values() for words in lines):
         raise UserError(f"'{path}' is not CelebA's partition: expected lines such as '000001.jpg 0'; fetch it again")
     names = [name for name, part in lines if part == PARTS[split]]
@@ -88,16 +89,19 @@ def attributes(split: str, data_dir: Path) -> tuple[tuple[str, ...], torch.Tenso
     path = place / ATTRIBUTES
     if not path.is_file():
         return None
-    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    try:
+    lines = _lines(path, "CelebA's list of attributes")
+    with reading(path, "CelebA's list of attributes", "fetch it again"):
         names = tuple(lines[1])
         values = {words[0]: [int(word) for word in words[1:]] for words in lines[2:]}
         table = torch.tensor([values[name] for name in members(place, split)])
-        if table.shape[1] != len(names) or bool((table.abs() != 1).any()):
-            raise ValueError("values are not 1 or -1, one for each name")
-    except (IndexError, KeyError, ValueError) as error:
-        raise UserError(f"'{path}' is not CelebA's list of attributes ({error}): fetch it again") from error
+        if table.ndim != 2 or table.shape[1] != len(names) or bool((table.abs() != 1).any()):
+            raise DamagedFileError("values are not 1 or -1, one for each name")
     return names, (table > 0).long()
+
+
+def _lines(path: Path, what: str) -> list[list[str]]:
+    """The words of each line that has some."""
+    return [line.split() for line in read_text(path, what, "fetch it again").splitlines() if line.strip()]
 
 
 def _crop(path: Path, size: int) -> np.ndarray:
@@ -112,8 +116,8 @@ def _crop(path: Path, size: int) -> np.ndarray:
 
 def _read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     try:
-        images = np.load(path)
-    except (OSError, ValueError, EOFError):
+        images = load_npy(path)
+    except UserError:  # not there, or damaged: decoded again
         return None
     return images if images.shape == shape and images.dtype == np.uint8 else None
 

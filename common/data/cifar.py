@@ -3,8 +3,8 @@
 import gzip
 import io
 import pickle
+import pickletools
 import tarfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ from common.data.checksums import check_cifar10
 from common.data.imageset import ImageSet
 from common.data.places import folders_below, missing
 from common.errors import UserError
+from common.files import DamagedFileError, reading
+from common.files import contents as contents_of
 
 BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
 OFFICIAL_ROWS = 10_000
+MOST_OF_A_BATCH = 1 << 30
+"""Bytes that are read of a batch in an archive, 30 times the official ones: a small archive may unpack to any size."""
 WAYS = f"copy {ARCHIVE} from https://www.cs.toronto.edu/~kriz/cifar.html, or ask for a download with --download"
 # All that a pickled batch needs besides strings, numbers, lists and dicts: how numpy rebuilds an array, under the
 # module names of numpy 1 and 2, and how protocol 2 of Python 3 writes bytes.
@@ -99,19 +103,21 @@ def batches_in(place: Path, split: str) -> list[tuple[Path, bytes]]:
         UserError: an archive that is truncated, damaged or without one of them.
     """
     if place.is_dir():
-        return [(place / batch, (place / batch).read_bytes()) for batch in BATCHES[split]]
+        with reading(place, "a folder of readable batches of CIFAR-10", "unpack the archive again"):
+            return [(place / batch, contents_of(place / batch)) for batch in BATCHES[split]]
     found: dict[str, bytes] = {}
-    try:
-        with gzip.open(place) as unzipped, tarfile.open(fileobj=unzipped) as archive:
-            for member in archive:
-                batch = member.name.removeprefix("./").removeprefix(f"{FOLDER}/")
-                file = archive.extractfile(member) if batch in BATCHES[split] else None
-                if file is not None:
-                    found[batch] = file.read()
-            while unzipped.read(1 << 20):  # gzip compares its checksum at the very end, beyond the last member
-                pass
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"'{place}' is truncated or damaged as a .tar.gz archive ({error}): fetch it again") from error
+    with (
+        reading(place, "a whole .tar.gz archive", "fetch it again"),
+        gzip.open(place) as unzipped,
+        tarfile.open(fileobj=unzipped, mode="r:") as archive,
+    ):
+        for member in archive:
+            batch = member.name.removeprefix("./").removeprefix(f"{FOLDER}/")
+            file = archive.extractfile(member) if batch in BATCHES[split] else None
+            if file is not None:
+                found[batch] = file.read(MOST_OF_A_BATCH)
+        while unzipped.read(1 << 20):  # gzip compares its checksum at the very end, beyond the last member
+            pass
     absent = [batch for batch in BATCHES[split] if batch not in found]
     if absent:
         raise UserError(
@@ -122,13 +128,13 @@ def batches_in(place: Path, split: str) -> list[tuple[Path, bytes]]:
 
 def _parse(path: Path, contents: bytes) -> tuple[np.ndarray, np.ndarray, bool]:
     """Images (n, 3072), labels (n,) of one batch, checked for type, shape, range and checksum; and: official?"""
-    try:
-        # Latin-1 is how the strings and arrays of a Python 2 pickle, as the official files are, survive in Python 3.
-        batch = _ArrayUnpickler(io.BytesIO(contents), encoding="latin1").load()
-    except _ForbiddenNameError as error:
-        raise UserError(f"'{path}' asks to run {error}, which no CIFAR-10 batch needs: do not trust it") from error
-    except Exception as error:  # a damaged pickle can fail in any way at all
-        raise UserError(f"'{path}' is truncated or damaged ({type(error).__name__}): fetch it again") from error
+    with reading(path, "a whole batch of CIFAR-10", "fetch it again"):
+        try:
+            _check_places(contents)
+            # Latin-1 is how strings and arrays of a Python 2 pickle, as the official files are, survive in Python 3.
+            batch = _ArrayUnpickler(io.BytesIO(contents), encoding="latin1").load()
+        except _ForbiddenNameError as error:
+            raise UserError(f"'{path}' asks to run {error}, which no CIFAR-10 batch needs: do not trust it") from error
     if not isinstance(batch, dict):
         raise UserError(f"'{path}' holds a {type(batch).__name__}: a CIFAR-10 batch is a dict with data and labels")
     batch = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
@@ -141,6 +147,13 @@ def _parse(path: Path, contents: bytes) -> tuple[np.ndarray, np.ndarray, bool]:
     if labels is None or len(labels) != len(images):
         raise UserError(f"'{path}' needs one label 0 .. 9 for each of its {len(images)} images: fetch it again")
     return images, labels, check_cifar10(path, contents, official_size=len(images) == OFFICIAL_ROWS)
+
+
+def _check_places(pickled: bytes) -> None:
+    """Refuse a pickle that keeps a value at a place beyond its own length: all places before it would take memory."""
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "LONG_BINPUT" and argument is not None and argument > len(pickled):
+            raise DamagedFileError(f"it keeps value number {argument:,} of {len(pickled):,} bytes")
 
 
 def _labels(labels: Any) -> np.ndarray | None:

@@ -7,6 +7,7 @@ MNIST, Fashion-MNIST and CIFAR-10, are named by their settings; any other file i
 from functools import lru_cache
 from pathlib import Path
 
+from common import files
 from common.data import celeba, cifar, factor_files, idx
 from common.data.checksums import IDX_CONTENTS, cifar10_batches, md5
 from common.data.digests import of_files, of_values
@@ -93,7 +94,8 @@ def _of_cifar10(data_dir: Path) -> str:
 @lru_cache(maxsize=64)
 def _unpacked_md5(path: Path, size: int, time: int) -> str:
     """MD5 of the unpacked file, so that a gzipped copy is the same set; looked up again where size or time differ."""
-    return md5(idx.unpacked(path))
+    with files.reading(path, "a whole file", "fetch it again"):
+        return md5(files.contents(path))
 
 
 @lru_cache(maxsize=16)

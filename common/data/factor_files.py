@@ -9,6 +9,7 @@ from torch import Tensor
 from common.data.imageset import ImageSet
 from common.data.places import folders_below, missing
 from common.errors import UserError
+from common.files import DamagedFileError, load_npz, reading
 from common.seeds import generator
 
 DSPRITES = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
@@ -35,11 +36,14 @@ def dsprites(data_dir: Path, side: int = 32) -> tuple[ImageSet, ImageSet]:
         UserError: the file is missing or not what it should be; a side other than 32 or 64.
     """
     path = find("dsprites", data_dir)
-    try:
-        with np.load(path, encoding="latin1", allow_pickle=False) as file:
-            images, classes = file["imgs"], file["latents_classes"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"'{path}' is not dSprites' file ({error}): copy it again") from error
+    what, remedy = "dSprites' file", "copy it again"
+    file = load_npz(path, ("imgs", "latents_classes"), what=what, remedy=remedy)
+    images, classes = file["imgs"], file["latents_classes"]
+    with reading(path, what, remedy):
+        if images.shape != (len(classes), 64, 64) or classes.shape != (len(images), 1 + len(DSPRITES_FACTORS)):
+            raise DamagedFileError(f"imgs {images.shape}, latents_classes {classes.shape}")
+        if images.dtype != np.uint8 or images.max() > 1 or classes.dtype.kind not in "iu":
+            raise DamagedFileError(f"imgs of type {images.dtype} or above 1, latents_classes of type {classes.dtype}")
     pixels = torch.from_numpy(images)[:, None]
     factors = torch.from_numpy(classes[:, 1:].astype(np.int64))
     return _split("dsprites", _shrunk(pixels, side, 255), factors, DSPRITES_FACTORS)
@@ -56,11 +60,12 @@ def shapes3d(data_dir: Path, side: int = 64) -> tuple[ImageSet, ImageSet]:
     except ImportError as error:
         raise UserError("3dshapes is an HDF5 file: .venv/bin/python -m pip install h5py") from error
     path = find("3dshapes", data_dir)
-    try:
-        with h5py.File(path, "r") as file:
-            images, labels = file["images"][:], file["labels"][:]
-    except (OSError, KeyError) as error:
-        raise UserError(f"'{path}' is not 3dshapes' file ({error}): copy it again") from error
+    with reading(path, "3dshapes' file", "copy it again"), h5py.File(path, "r") as file:
+        images, labels = file["images"][:], file["labels"][:]
+        if images.shape != (len(labels), 64, 64, 3) or labels.shape != (len(images), len(SHAPES3D_FACTORS)):
+            raise DamagedFileError(f"images {images.shape}, labels {labels.shape}")
+        if images.dtype != np.uint8 or labels.dtype.kind not in "fiu" or not np.isfinite(labels).all():
+            raise DamagedFileError(f"images of type {images.dtype}, labels of type {labels.dtype} or not finite")
     columns = [np.unique(column, return_inverse=True)[1] for column in labels.T]
     factors = torch.from_numpy(np.stack(columns, axis=1).astype(np.int64))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)

@@ -1,8 +1,6 @@
 """MNIST and Fashion-MNIST: a strict reader of the idx format, gzipped or not, from a folder wherever it lies."""
 
-import gzip
 import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,8 @@ from common.data.checksums import check_idx
 from common.data.imageset import ImageSet
 from common.data.places import folders_below, missing
 from common.errors import UserError
+from common.files import contents as contents_of
+from common.files import reading
 
 PREFIX = {"train": "train", "test": "t10k"}
 OFFICIAL_N = {"train": 60_000, "test": 10_000}
@@ -112,7 +112,9 @@ def read(path: Path, ndim: int) -> tuple[np.ndarray, bytes]:
     Raises:
         UserError: not gzip where the name says so, wrong magic number, truncated, or with bytes to spare.
     """
-    contents = unpacked(path)
+    kind = "gzip file" if path.suffix == ".gz" else "file"
+    with reading(path, f"a whole {kind}", "fetch it again"):
+        contents = contents_of(path)
     magic = bytes((0, 0, 8, ndim))
     if contents[:4] != magic:
         raise UserError(
@@ -129,18 +131,3 @@ def read(path: Path, ndim: int) -> tuple[np.ndarray, bytes]:
         raise UserError(f"'{path}' is {how}: {len(contents)} bytes, its header says {expected}; fetch it again")
     # A copy: an array over immutable bytes could not become a tensor.
     return np.frombuffer(contents, dtype=np.uint8, offset=header).reshape(shape).copy(), contents
-
-
-def unpacked(path: Path) -> bytes:
-    """The bytes of a file, unpacked where its name ends in .gz.
-
-    Raises:
-        UserError: it is no whole gzip file.
-    """
-    contents = path.read_bytes()
-    if path.suffix != ".gz":
-        return contents
-    try:
-        return gzip.decompress(contents)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"'{path}' is truncated or damaged as a gzip file ({error}): fetch it again") from error

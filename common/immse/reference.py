@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from common import atomic
 from common.errors import UserError
+from common.files import DamagedFileError, reading
 from common.schedules import logsnr_to_alpha_sigma
 
 ZERO = 1e-12  # an eigenvalue below this share of the largest is zero up to rounding
@@ -234,17 +235,21 @@ class GaussianReference:
         Raises:
             UserError: there is no such file, or it is not one of these.
         """
-        try:
+        with reading(path, "a saved Gaussian reference", "compute it again"):
             with safe_open(path, framework="pt") as file:
                 header = file.metadata()
                 # Copied: in the file they are not aligned as torch aligns its own, on which rounding may depend too.
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return cls(
+            found = cls(
                 tensors["mean"], tensors["eigenvalues"], tensors.get("eigenvectors"), float(header["floor"]),
                 json.loads(header["provenance"]),
             )  # fmt: skip
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"'{path}' is not a saved Gaussian reference ({error}): compute it again") from error
+            shapes = {name: (found.d,) * (2 if name == "eigenvectors" else 1) for name in tensors}
+            if any(item.shape != shapes[name] or not item.isfinite().all() for name, item in tensors.items()):
+                raise DamagedFileError("its numbers are of shapes that do not fit, or not finite")
+            if not (0 <= found.floor < math.inf and bool((found.eigenvalues >= 0).all())):
+                raise DamagedFileError("it has a variance below 0")
+            return found
 
     def _turn(self, flat: Tensor) -> Tensor:
         """Coordinates in the eigenbasis, in the dtype of `flat` (..., d)."""

@@ -66,7 +66,7 @@ def null_edge(n: int, dx: int, dy: int) -> float:
     (sqrt(c1 (1 - c2)) + sqrt(c2 (1 - c1)))^2 with c1 = dx/n, c2 = dy/n; 1 where c1 + c2 >= 1.
 
     >>> round(null_edge(200, 10, 150), 3), null_edge(100, 90, 10)
-    (0.915, 1.0)
+    (0.914, 1.0)
     """
     c1, c2 = dx / n, dy / n
     if c1 + c2 >= 1:

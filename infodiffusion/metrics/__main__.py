@@ -12,8 +12,8 @@ USAGE = """\
 `python -m infodiffusion.metrics COMMAND`: metrics of samples and codes on plain files.
 
 dci, mig, tad, auroc    --codes A.npy --factors Y.npy
-fid, kid, mmd           --real X.npy --generated Y.npy --features none|PATH
-stats                   --images DIR --out STATS.npz --features none|PATH
+fid, kid, mmd           --real X.npy --generated Y.npy --features none|pixels|PATH
+stats                   --images DIR --out STATS.npz --features none|pixels|PATH
 features                --data sprites --out NET.safetensors
 information             --codes A.npy --inputs X.npy
 Each with --json for one JSON object, --help for every option.

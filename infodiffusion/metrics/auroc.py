@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from common.errors import UserError
-from infodiffusion.metrics.measured import Array, as_codes, as_numpy, ranks
+from infodiffusion.metrics.measured import Array, as_codes, as_numbers, as_numpy, ranks
 
 
 def auroc_matrix(codes: Array, attributes: Array) -> np.ndarray:
@@ -51,8 +51,14 @@ def as_attributes(attributes: Array, n: int) -> np.ndarray:
 
 
 def binarise(factors: Array) -> np.ndarray:
-    """Attributes (n, f): 1 where a factor is above its median (or, where none is, at its largest value)."""
+    """Attributes (n, f): 1 where a factor is above its median (or, where none is, at its largest value).
+
+    Raises:
+        UserError: factors that are no finite numbers.
+    """
     array = as_numpy(factors)
+    if array.dtype.kind not in "iub":  # whole numbers as they are: float64 does not hold all of them
+        array = as_numbers(array, "factors")
     array = array[:, None] if array.ndim == 1 else array
     numbers = ranks(array)  # the median of large labels, a float, may be none of them
     above = numbers > np.median(numbers, axis=0)

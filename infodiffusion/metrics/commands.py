@@ -10,6 +10,7 @@ import numpy as np
 
 from common.device import pick_device
 from common.errors import UserError
+from common.outputs import check_out
 from infodiffusion.metrics.auroc import auroc_matrix, binarise
 from infodiffusion.metrics.classify import latent_classification
 from infodiffusion.metrics.dci import dci
@@ -24,12 +25,13 @@ from infodiffusion.metrics.inputs import (
     read_factors,
     read_features,
     read_images,
-    read_reference,
+    read_samples,
 )
 from infodiffusion.metrics.kernel import kid, mmd
 from infodiffusion.metrics.measured import Measured, as_factors
 from infodiffusion.metrics.mig import mig
 from infodiffusion.metrics.options import CodeOptions, FeatureOptions, InformationOptions, SampleOptions, StatsOptions
+from infodiffusion.metrics.pixels import PIXELS, Pixels
 from infodiffusion.metrics.small_network import train_extractor
 from infodiffusion.metrics.tad import tad
 
@@ -82,8 +84,8 @@ def run_auroc(options: CodeOptions) -> Record:
 def run_fid(options: SampleOptions) -> Record:
     """The Frechet distance."""
     extractor, reference = _extractor(options), _reference(options.ref, options.real)
-    real = read_reference(options.real, extractor, options.data_dir)
-    return _records([fid(real, _generated(options, extractor), reference, options.force)])
+    real, generated = read_samples(options.real, options.generated, extractor, options.data_dir)
+    return _records([fid(real, generated, reference, options.force)])
 
 
 def run_kid(options: SampleOptions) -> Record:
@@ -99,11 +101,11 @@ def run_mmd(options: SampleOptions) -> Record:
 
 def run_stats(options: StatsOptions) -> Record:
     """Write moments of the features of images, and say what was written."""
-    _check_out(options.out, "STATS.npz", options.images)
+    out = check_out(options.out, "--out", "STATS.npz", [options.images])
     extractor = _extractor(options)
     features = read_features(options.images, "--images", extractor, options.data_dir)
     kept = moments(features, _reference(options.ref, options.images))
-    save_moments(kept, Path(options.out))
+    save_moments(kept, out)
     return {
         "out": options.out,
         "extractor": kept.extractor,
@@ -116,14 +118,14 @@ def run_stats(options: StatsOptions) -> Record:
 
 def run_features(options: FeatureOptions) -> Record:
     """Train a small network on a data set and write it."""
-    _check_out(options.out, "NET.safetensors", options.data)
+    out = check_out(options.out, "--out", "NET.safetensors", [options.data])
     images = read_images(options.data, "--data", options.data_dir)
     factors, name = None, Path(options.data).stem
     if is_data_set(options.data):
         known = data_set(options.data, options.data_dir)
         factors, name = (known.labels if known.factors is None else known.factors), known.name
     network = train_extractor(images, factors, f"small-{name}", options.seed, options.steps)
-    network.save(Path(options.out))
+    network.save(out)
     return {"out": options.out, "extractor": network.name, "classes": list(network.classes), "n": len(images)}
 
 
@@ -162,37 +164,22 @@ def _codes_and_factors(options: CodeOptions) -> tuple[np.ndarray, np.ndarray]:
 
 def _both(options: SampleOptions) -> tuple[Features, Features]:
     extractor = _extractor(options)
-    real = read_reference(options.real, extractor, options.data_dir)
+    real, generated = read_samples(options.real, options.generated, extractor, options.data_dir)
     if isinstance(real, Moments):
         raise UserError(f"'{options.real}' holds moments, which only fid takes: give the examples themselves")
-    return real, _generated(options, extractor)
-
-
-def _generated(options: SampleOptions, extractor: Extractor | None) -> Features:
-    return read_features(options.generated, "--generated", extractor, options.data_dir)
+    return real, generated
 
 
 def _extractor(options: SampleOptions | StatsOptions) -> Extractor | None:
     if options.features == NONE:
         return None
+    if options.features == PIXELS:
+        return Pixels()
     return load_extractor(Path(options.features), options.resize, pick_device(options.device))
 
 
 def _reference(ref: str, source: str) -> str:
     return ref or (source.partition(":")[2] if is_data_set(source) else "") or "train"
-
-
-def _check_out(given: str, example: str, source: str) -> None:
-    """Refuse a file to write that is none of the kind, is read itself, or lies in no folder."""
-    if not given:
-        raise UserError(f"--out is missing: give the file to write, as in --out {example}")
-    out, suffix = Path(given), Path(example).suffix
-    if out.suffix != suffix:
-        raise UserError(f"--out {given}: expected a name that ends in {suffix}, as in --out {example}")
-    if source and out.resolve() == Path(source).resolve():
-        raise UserError(f"--out {given} is what is read: give it another name")
-    if not out.parent.is_dir():
-        raise UserError(f"--out {given}: there is no folder '{out.parent}'; make it first")
 
 
 def _varying(factors: np.ndarray) -> list[int]:

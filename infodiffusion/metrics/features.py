@@ -10,12 +10,16 @@ from torch import Tensor
 
 from common import atomic
 from common.errors import UserError
-from infodiffusion.metrics.measured import Array
+from common.files import DamagedFileError, load_npz, reading
+from infodiffusion.metrics.measured import Array, as_tensor
 
 NONE = "none"
 """Name of no extractor: arrays are their own features."""
 
 BATCH = 64
+
+WHAT = "a readable STATS.npz of the features' mean and covariance"
+REMEDY = "make it with python -m infodiffusion.metrics stats --images DIR --out STATS.npz"
 
 
 class Extractor(Protocol):
@@ -37,14 +41,20 @@ class Features:
     """Features of a sample.
 
     Attributes:
-        values: (n, d).
+        values: (n, d), without a graph.
         extractor: name of the network, `none` where arrays are their own features.
         resize: how images were resized for it.
+
+    Raises:
+        UserError: values that are no finite real numbers.
     """
 
     values: Tensor
     extractor: str = NONE
     resize: str = NONE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", as_tensor(self.values, "features"))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,6 +72,9 @@ class Moments:
         reference: which sample it was, for example `train`.
 
     Mean and covariance are contiguous, computed or read from any file: products round differently in another layout.
+
+    Raises:
+        UserError: a mean or covariance that is not finite.
     """
 
     mean: Tensor
@@ -73,7 +86,7 @@ class Moments:
 
     def __post_init__(self) -> None:
         for name in ("mean", "cov"):
-            object.__setattr__(self, name, getattr(self, name).contiguous())
+            object.__setattr__(self, name, as_tensor(getattr(self, name), "moments of the features").contiguous())
 
 
 def extract(extractor: Extractor, images: Array, batch: int = BATCH) -> Features:
@@ -82,7 +95,8 @@ def extract(extractor: Extractor, images: Array, batch: int = BATCH) -> Features
     Raises:
         UserError: images of another type or shape.
     """
-    images = torch.as_tensor(images).contiguous()  # samples come from files, their reference may be a transposed view
+    # Samples come from files, their reference may be a transposed view.
+    images = as_tensor(images, "images").contiguous()
     if images.ndim != 4 or images.dtype != torch.uint8 or images.shape[1] not in (1, 3):
         raise UserError(
             f"images of shape {tuple(images.shape)} and type {images.dtype}: expected uint8 (n, 1 or 3, height, "
@@ -131,26 +145,22 @@ def load_moments(path: Path, extractor: str = NONE, resize: str = NONE) -> Momen
     Raises:
         UserError: no such file, or not one of moments: a mean and a covariance (symmetric, no negative eigenvalue).
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise UserError(
-            f"there is no file '{path}': make it with python -m infodiffusion.metrics stats --images DIR --out {path}"
-        ) from None
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"'{path}' is not a readable .npz file ({error}): make it again") from None
-    mean, cov = (torch.as_tensor(np.asarray(found.get(name, 0.0)), dtype=torch.float64) for name in ("mu", "sigma"))
-    if mean.ndim != 1 or cov.shape != (len(mean), len(mean)) or not _is_covariance(cov) or not mean.isfinite().all():
-        raise UserError(f"'{path}' does not hold a mean mu (d,) and a covariance sigma (d, d): make it again")
-    return Moments(
-        mean,
-        cov,
-        int(found.get("n", 0)),
-        str(found.get("extractor", extractor)),
-        str(found.get("resize", resize)),
-        str(found.get("reference", path.stem)),
-    )
+    found = load_npz(path, ("mu", "sigma"), ("n", "extractor", "resize", "reference"), WHAT, REMEDY)
+    with reading(path, WHAT, REMEDY):
+        if any(found[name].dtype.kind not in "fiu" for name in ("mu", "sigma")):
+            raise DamagedFileError(f"mu of type {found['mu'].dtype}, sigma of type {found['sigma'].dtype}")
+        mean, cov = (torch.from_numpy(found[name].astype(np.float64)) for name in ("mu", "sigma"))
+        plain = mean.ndim == 1 and cov.shape == (len(mean), len(mean)) and bool(mean.isfinite().all())
+        if not plain or not _is_covariance(cov):
+            raise DamagedFileError("it does not hold a mean mu (d,) and a covariance sigma (d, d)")
+        n = found.get("n", np.array(0))
+        if n.shape or n.dtype.kind not in "iu" or n < 0:
+            raise DamagedFileError(f"n is of shape {n.shape} and type {n.dtype}, no number of examples")
+        names = {"extractor": extractor, "resize": resize, "reference": path.stem}
+        said = {name: found.get(name, np.array(default)) for name, default in names.items()}
+        if any(name.shape or name.dtype.kind != "U" for name in said.values()):
+            raise DamagedFileError(f"{', '.join(said)} are no names")
+        return Moments(mean, cov, int(n), **{name: str(value) for name, value in said.items()})
 
 
 def _is_covariance(cov: Tensor) -> bool:

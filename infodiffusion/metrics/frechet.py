@@ -73,7 +73,7 @@ class Transport:
         S1, S2: covariances (d, d), positive semi-definite up to rounding.
 
     Raises:
-        UserError: shapes that do not fit.
+        UserError: shapes that do not fit, or numbers that are not finite.
     """
 
     def __init__(self, m1: Tensor, S1: Tensor, m2: Tensor, S2: Tensor):
@@ -81,6 +81,8 @@ class Transport:
         d = len(self.m1)
         if self.m1.shape != self.m2.shape or self.S1.shape != (d, d) or self.S2.shape != (d, d):
             raise UserError("moments of different dimensions: expected means (d,) and covariances (d, d)")
+        if not all(bool(part.isfinite().all()) for part in (self.m1, self.S1, self.m2, self.S2)):
+            raise UserError("the moments have values that are not finite: remove examples that are not finite")
         self.root = _function(self.S1, lambda values: values.clamp(min=0).sqrt())
         self.middle, self.basis = torch.linalg.eigh(self.root @ self.S2 @ self.root)
         traces = self.S1.trace() + self.S2.trace() - 2 * self.middle.clamp(min=0).sqrt().sum()

@@ -3,7 +3,6 @@
 import hashlib
 import importlib
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, choose
+from common.files import reading
 from infodiffusion.metrics.features import Extractor
 from infodiffusion.metrics.small_network import load_small
 
@@ -103,7 +103,8 @@ def _build(content: bytes, path: Path) -> Any:
             "Inception features need torch-fidelity: pip install torch-fidelity, or take a network trained on the data "
             "(python -m infodiffusion.metrics features), or --features none"
         ) from None
-    try:
+    what = "a file of the Inception weights that torch-fidelity takes"
+    with reading(path, what, "give weights-inception-2015-12-05-6726825d.pth"):
         # torch-fidelity unpickles whatever it is given; it gets plain tensors only.
         state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         plain = io.BytesIO()
@@ -112,9 +113,3 @@ def _build(content: bytes, path: Path) -> Any:
         return fidelity.FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048"], feature_extractor_weights_path=plain
         )
-    except (RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(
-            f"'{path}' does not hold the Inception weights that torch-fidelity takes ({reason}): give "
-            "weights-inception-2015-12-05-6726825d.pth"
-        ) from None

@@ -4,7 +4,7 @@ import torch
 
 from common.errors import UserError
 from common.mi import FEW, Settings, mutual_information
-from infodiffusion.metrics.measured import Array, Measured, as_codes, as_numpy
+from infodiffusion.metrics.measured import Array, Measured, as_codes, as_numbers
 
 
 def information(
@@ -33,7 +33,7 @@ def information(
         UserError: steps and minutes are both given, or the arrays cannot be used (other lengths, say).
     """
     codes = as_codes(codes)
-    flat = as_numpy(inputs)
+    flat = as_numbers(inputs, "inputs")
     if len(flat) != len(codes):
         raise UserError(f"{len(codes)} codes and {len(flat)} inputs: they must be pairs")
     flat = flat.reshape(len(flat), -1)

@@ -1,18 +1,23 @@
 """What the commands read: arrays, folders of images, registered data sets, and features of any of them."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import read_array
+from common.arrays import read_array, read_labels
 from common.data import NAMES, ImageSet, load
 from common.data.folder import load_folder
 from common.data.registry import ALIASES
 from common.errors import UserError
 from infodiffusion.metrics.features import NONE, Extractor, Features, Moments, extract, load_moments
 from infodiffusion.metrics.kernel import as_features
+from infodiffusion.metrics.pixels import PIXELS
+
+FAR_APART = 50
+"""Features of values 0 .. 1 beside others above this are warned of: one of the two may be in grey levels."""
 
 
 def is_data_set(name: str) -> bool:
@@ -41,7 +46,7 @@ def read_codes(source: str, option: str, data_dir: Path, whole: bool = False) ->
 
 
 def read_factors(source: str, data_dir: Path) -> np.ndarray:
-    """A .npy file (n, f) or (n,), or the factors (else labels) of a registered data set.
+    """A .npy file (n, f) or (n,) of numbers or names, or the factors (else labels) of a registered data set.
 
     Raises:
         UserError: nothing given, nothing there, or a data set without factors.
@@ -49,7 +54,7 @@ def read_factors(source: str, data_dir: Path) -> np.ndarray:
     if not source:
         raise UserError("--factors is missing: give a .npy file, examples first, or a registered data set")
     if not is_data_set(source):
-        return read_array(Path(source), whole=True).numpy()
+        return read_labels(Path(source))
     images = data_set(source, data_dir)
     found = images.labels if images.factors is None else images.factors
     if found is None:
@@ -79,23 +84,71 @@ def read_images(source: str, option: str, data_dir: Path) -> Tensor:
     if array.ndim != 4 or not torch.equal(whole, array) or float(array.min()) < 0 or float(array.max()) > 255:
         raise UserError(
             f"'{source}' has shape {tuple(array.shape)} and values {float(array.min()):g} .. {float(array.max()):g}: "
-            "expected images (n, channels, height, width) of whole levels 0 .. 255"
+            "expected images (n, channels, height, width) of whole levels 0 .. 255 (images in 0 .. 1: multiply them by "
+            "255 and round)"
+        )
+    if float(array.max()) == 1:
+        sys.stderr.write(
+            f"warning: '{source}' has no level above 1, of 0 .. 255: if its white is 1, multiply it by 255\n"
         )
     return whole.to(torch.uint8).contiguous()
 
 
 def read_features(source: str, option: str, extractor: Extractor | None, data_dir: Path) -> Features:
-    """Features of `source`: the array itself without an extractor, else those of its images."""
-    if extractor is not None:
-        return extract(extractor, read_images(source, option, data_dir))
-    if (source and Path(source).is_dir()) or is_data_set(source):
-        return as_features(read_images(source, option, data_dir).float())
-    return as_features(torch.from_numpy(read_codes(source, option, data_dir)))
+    """Features of `source`: the array (n, d) itself without an extractor, else those of its images.
+
+    Raises:
+        UserError: nothing given, nothing there, or images without an extractor.
+    """
+    values = _read_values(source, option, extractor, data_dir)
+    return as_features(values) if extractor is None else extract(extractor, values)
 
 
-def read_reference(source: str, extractor: Extractor | None, data_dir: Path) -> Features | Moments:
-    """The reference sample: moments of a STATS.npz, else features."""
-    if source.endswith(".npz"):
+def read_samples(
+    real: str, generated: str, extractor: Extractor | None, data_dir: Path
+) -> tuple[Features | Moments, Features]:
+    """The reference sample (moments, where it is a STATS.npz) and the generated one, of one range of values.
+
+    Raises:
+        UserError: see `read_features`; or images of levels 0 .. 1 beside others of 0 .. 255.
+    """
+    if real.endswith(".npz"):
         names = (extractor.name, extractor.resize) if extractor else (NONE, NONE)
-        return load_moments(Path(source), *names)
-    return read_features(source, "--real", extractor, data_dir)
+        return load_moments(Path(real), *names), read_features(generated, "--generated", extractor, data_dir)
+    values = [
+        _read_values(source, option, extractor, data_dir)
+        for source, option in ((real, "--real"), (generated, "--generated"))
+    ]
+    _check_ranges(values[0], values[1], images=extractor is not None)
+    first, second = (as_features(one) if extractor is None else extract(extractor, one) for one in values)
+    return first, second
+
+
+def _read_values(source: str, option: str, extractor: Extractor | None, data_dir: Path) -> Tensor:
+    """Images for an extractor, features (n, d) without one."""
+    if extractor is not None:
+        return read_images(source, option, data_dir)
+    if not source:
+        raise UserError(f"{option} is missing: give a .npy file of features (n, d), or images and --features")
+    shape: tuple[int, ...] = ()
+    if not is_data_set(source) and not Path(source).is_dir():
+        array = read_array(Path(source))
+        if array.ndim <= 2:
+            return array if array.ndim == 2 else array[:, None]
+        shape = tuple(array.shape)
+    raise UserError(
+        f"{option} {source} holds images{f' {shape}' if shape else ''}, which are no features: give --features "
+        f"{PIXELS} (levels over 255), a network (--features NET.safetensors), or an array (n, d) of features"
+    )
+
+
+def _check_ranges(real: Tensor, generated: Tensor, images: bool) -> None:
+    """Refuse images of which one set is in 0 .. 1 and the other in 0 .. 255; warn of features that look so."""
+    ends = {name: (float(x.min()), float(x.max())) for name, x in (("--real", real), ("--generated", generated))}
+    (low, (a, b)), (high, (c, d)) = sorted(ends.items(), key=lambda item: item[1][1])
+    if min(a, c) < 0 or not 0 < b <= 1 or d <= (2 if images else FAR_APART):
+        return
+    said = f"{low} has values {a:g} .. {b:g} and {high} {c:g} .. {d:g}"
+    if images:
+        raise UserError(f"{said}: images must have one range, levels 0 .. 255; multiply those of {low} by 255")
+    sys.stderr.write(f"warning: {said}: distances need one scale; were both scaled alike?\n")

@@ -1,11 +1,9 @@
 """KID and MMD: kernel distances between samples, unbiased at any number of examples, with standard errors."""
 
-import torch
-
 from common.errors import choose
 from common.mmd import KERNELS, mmd2, named_kernel, polynomial_mmd2
 from infodiffusion.metrics.features import Features, check_comparable, described
-from infodiffusion.metrics.measured import Array, Measured
+from infodiffusion.metrics.measured import Array, Measured, as_tensor
 
 MEDIAN = "median"
 
@@ -62,8 +60,12 @@ def mmd(
 
 
 def as_features(x: Features | Array) -> Features:
-    """An array (n, ...) as its own features (n, d); features as they are."""
+    """An array (n, ...) as its own features (n, d); features as they are.
+
+    Raises:
+        UserError: no real numbers, or values that are not finite.
+    """
     if isinstance(x, Features):
         return x
-    x = torch.as_tensor(x)
+    x = as_tensor(x, "features")
     return Features(x.flatten(1) if x.ndim > 1 else x[:, None])

@@ -97,27 +97,73 @@ def folds_of(n: int, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray
 
 
 def as_numpy(array: Array) -> np.ndarray:
-    """The array itself, or a tensor's values, from whichever device."""
-    return np.asarray(array.cpu() if isinstance(array, Tensor) else array)
+    """The array itself, or a tensor's values, from whichever device and without its graph.
+
+    What numpy has no type for (bfloat16) becomes float32, which holds it exactly.
+    """
+    if not isinstance(array, Tensor):
+        return np.asarray(array)
+    values = array.detach().cpu()
+    return (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
+
+
+def as_numbers(array: Array, what: str) -> np.ndarray:
+    """The values in float64 and native byte order.
+
+    Args:
+        array: any shape.
+        what: what messages call them, as in "codes".
+
+    Raises:
+        UserError: no real numbers, or values that are not finite.
+    """
+    values = as_numpy(array)
+    if values.dtype.kind not in "fiub":
+        raise UserError(f"{what} of type {values.dtype}: expected real numbers")
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise UserError(f"the {what} have values that are not finite: remove them first")
+    return values
+
+
+def as_tensor(array: Array, what: str) -> Tensor:
+    """The values as a tensor without a graph, in their own precision and on their device.
+
+    Args:
+        array: any shape.
+        what: what messages call them.
+
+    Raises:
+        UserError: no real numbers, or values that are not finite.
+    """
+    if not isinstance(array, Tensor):
+        values = np.asarray(array)
+        if values.dtype.kind not in "fiub":
+            raise UserError(f"{what} of type {values.dtype}: expected real numbers")
+        native = np.float64 if values.dtype.itemsize > 8 else values.dtype.newbyteorder("=")
+        array = torch.from_numpy(np.ascontiguousarray(values.astype(native, copy=False)))
+    elif array.is_complex():
+        raise UserError(f"{what} of type {array.dtype}: expected real numbers")
+    if array.is_floating_point() and not bool(array.isfinite().all()):
+        raise UserError(f"the {what} have values that are not finite: remove them first")
+    return array.detach()
 
 
 def as_codes(codes: Array) -> np.ndarray:
     """Codes (n, d), float64; whole numbers less the smallest of each column, which no metric of codes notices.
 
     Raises:
-        UserError: another shape, or values that are not finite.
+        UserError: another shape, or values that are not finite real numbers.
     """
     array = as_numpy(codes)
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
         # Beyond 2^53 float64 does not hold them; their differences, taken modulo 2^64, it does.
         array = array.astype(np.uint64) - array.min(0).astype(np.uint64)
-    array = array.astype(np.float64)
+    array = as_numbers(array, "codes")
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or min(array.shape) < 1 or len(array) < 2:
         raise UserError(f"codes of shape {array.shape}: expected (examples, code dimensions)")
-    if not np.isfinite(array).all():
-        raise UserError("the codes have values that are not finite: remove them first")
     return array
 
 
@@ -125,7 +171,7 @@ def as_factors(factors: Array, n: int, values: int = 1_000) -> np.ndarray:
     """Factors (n, f) as class numbers 0, 1, .. of each column's sorted values, int64; (n,) is one factor.
 
     Args:
-        factors: (n, f) or (n,), any numbers.
+        factors: (n, f) or (n,), numbers or names of classes.
         n: how many are expected, as many as codes.
         values: most different values of one factor, and at most half the examples.
 
@@ -133,12 +179,12 @@ def as_factors(factors: Array, n: int, values: int = 1_000) -> np.ndarray:
         UserError: another number of examples, values that are not finite, or a factor of more values than that.
     """
     array = as_numpy(factors)
+    if array.dtype.kind not in "USiub":  # names of classes, or whole numbers as they are
+        array = as_numbers(array, "factors")
     if array.ndim == 1:
         array = array[:, None]
-    if array.ndim != 2 or len(array) != n:
+    if array.ndim != 2 or len(array) != n or not array.shape[1]:
         raise UserError(f"factors of shape {array.shape} for {n} codes: expected ({n}, factors), one row a code")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UserError("the factors have values that are not finite: remove them first")
     numbers = ranks(array)
     most = min(values, max(2, n // 2))  # classes of one example each cannot be learned
     for number, count in enumerate(numbers.max(0) + 1):

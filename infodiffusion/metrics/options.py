@@ -49,7 +49,8 @@ class SampleOptions(Common):
     generated: str = ""
     """A .npy file or a folder of images."""
     features: str = "none"
-    """none: the arrays are features themselves; else a path: Inception weights or a network made by `features`."""
+    """none: the arrays (n, d) are features themselves; pixels: of images, their levels over 255; else a path: Inception
+    weights or a network made by `features`."""
     resize: Literal["tf-bilinear", "clean"] = "tf-bilinear"
     """How images are resized for Inception: torch-fidelity's own, or as clean-fid does."""
     device: str = field(default_factory=default_device)
@@ -73,7 +74,7 @@ class StatsOptions(Common):
     out: str = ""
     """File to write, STATS.npz."""
     features: str = "none"
-    """none, or a path: Inception weights or a network made by `features`."""
+    """none, pixels, or a path: Inception weights or a network made by `features`."""
     resize: Literal["tf-bilinear", "clean"] = "tf-bilinear"
     """How images are resized for Inception."""
     device: str = field(default_factory=default_device)

@@ -11,13 +11,14 @@ from torch.nn import functional as F
 
 from common import atomic
 from common.errors import UserError
+from common.files import DamagedFileError, reading
 from common.networks.initialise import initialise_
 from common.seeds import generator
 from infodiffusion.metrics.features import NONE
 from infodiffusion.metrics.measured import Array
 
 FEATURES = 64
-KIND = "small-feature-network"
+KIND, SUFFIX = "small-feature-network", ".safetensors"
 ROTATIONS = 4
 STANDARDISED = 2_048
 """Training images, the first ones, over which features have mean 0 and variance 1."""
@@ -155,17 +156,22 @@ def network_name(
 
 
 def load_small(path: Path) -> SmallNetwork | None:
-    """The network that `save` wrote to `path`; None where the file holds something else."""
-    from safetensors import SafetensorError, safe_open
+    """The network that `save` wrote to `path`; None where its name has another ending.
 
-    try:
+    Raises:
+        UserError: the file holds something else, or is damaged.
+    """
+    from safetensors import safe_open
+
+    if path.suffix != SUFFIX:
+        return None
+    with reading(path, "a small feature network", "make it with python -m infodiffusion.metrics features"):
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError):
-        return None
-    if about.get("kind") != KIND:
-        return None
-    network = SmallNetwork(about["name"], about["channels"], tuple(about["classes"]))
-    network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
+        sizes = state["body.0.weight"].shape[1], [len(state[f"heads.{i}.bias"]) for i in range(len(about["classes"]))]
+        if about["kind"] != KIND or (about["channels"], about["classes"]) != sizes:  # before memory is taken for it
+            raise DamagedFileError("its weights are not of the network that its header describes")
+        network = SmallNetwork(str(about["name"]), about["channels"], tuple(about["classes"]))
+        network.load_state_dict(state)
+        return network.eval().requires_grad_(False)

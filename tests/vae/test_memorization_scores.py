@@ -184,7 +184,7 @@ def test_the_table_that_is_read_is_not_overwritten(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     code, _, err = call(memorization.main, monkeypatch, capsys, "scores", "--logpx", path, "--out", "long.csv")
     assert code == 2
-    assert "is the table that is read" in err
+    assert "is what is read" in err
     assert path.read_bytes() == before
 
 
@@ -290,3 +290,19 @@ def test_the_id_of_a_grid_is_that_of_all_its_runs():
     (grid,) = (as_grid(config) for config in SWEEPS["smoke"])
     assert run_id(dataclasses.replace(grid, within=0.5)) == run_id(grid)
     assert run_id(dataclasses.replace(grid, L=1)) != run_id(grid)
+
+
+def test_names_of_runs_and_examples_are_names(tmp_path, monkeypatch, capsys):
+    text = "run,index,inside,logpx\nNA,007,1,-1\nNone,007,0,-2\nNA,7,0,-5\nNone,7,1,-3\n01,cat,1,0\n1,cat,0,-4\n"
+    (tmp_path / "long.csv").write_text(text)
+    words = ["--logpx", tmp_path / "long.csv", "--out", tmp_path / "scores.csv"]
+    code, _, err = call(memorization.main, monkeypatch, capsys, "scores", *words)
+    assert code == 0, err
+    found = pd.read_csv(tmp_path / "scores.csv", dtype={"index": str}).set_index("index")["score"]
+    assert found.to_dict() == {"007": 1.0, "7": 2.0, "cat": 4.0}
+
+
+def test_numbers_of_examples_are_sorted_as_numbers(tmp_path):
+    rows = "".join(f"{run},{i},{int(run == 'a')},-1\n" for run in "ab" for i in (10, 9, 100, 0))
+    (tmp_path / "long.csv").write_text("run,index,inside,logpx\n" + rows)
+    assert score_table(read_long(tmp_path / "long.csv"))["index"].tolist() == [0, 9, 10, 100]

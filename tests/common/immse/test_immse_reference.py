@@ -106,7 +106,7 @@ def test_save_and_load(data, tmp_path):
     assert (again.provenance, again.floor) == (found.provenance, 0.5)
     (tmp_path / "other").write_text("nothing")
     for path in (tmp_path / "other", tmp_path / "missing"):
-        with pytest.raises(UserError, match="not a saved Gaussian reference"):
+        with pytest.raises(UserError, match="a saved Gaussian reference"):
             GaussianReference.load(path)
 
 
