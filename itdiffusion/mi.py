@@ -1,6 +1,6 @@
 """Mutual information between the paired rows of two arrays, from conditional and unconditional denoising errors.
 
-`python -m itdiffusion.mi --x X.npy --y Y.npy [--seed 0] [--minutes M | --steps S] [--json]`
+`python -m itdiffusion.mi --x X.npy --y Y.npy [--seed 0] [--minutes M | --steps S] [--blocks N] [--json]`
 """
 
 import json
@@ -37,6 +37,9 @@ class MiOptions:
     one)."""
     form: Literal["difference", "orthogonal"] = "difference"
     """difference of the two errors, or squared distance of the two denoisers (less its floor with y permuted)."""
+    blocks: int = 0
+    """0: pairs are independent draws. N: rows are a series, whose N blocks of consecutive rows are nearly independent;
+    the halves are then the first and the last rows, and the error is over blocks."""
     threads: int = 0
     """CPU threads; 0: as many as torch takes by itself."""
     device: str = field(default_factory=default_device)
@@ -51,7 +54,7 @@ class MiOptions:
             UserError: they cannot run, or --steps and --minutes are both given.
         """
         steps = self.steps if self.steps or self.minutes else Settings().steps
-        settings = Settings(steps=steps, minutes=self.minutes, form=self.form, seed=self.seed)
+        settings = Settings(steps=steps, minutes=self.minutes, form=self.form, seed=self.seed, blocks=self.blocks)
         settings.check()
         settings.check_one_length()
         return settings
@@ -75,6 +78,7 @@ def as_record(found: Information) -> dict[str, Any]:
         "method": found.method,
         "maps": found.maps,
         "parts_nats": found.parts_nats,
+        "warnings": list(found.warnings),
         "n": estimate.n,
         "steps": found.steps,
         "evaluations": estimate.evaluations,
@@ -91,8 +95,10 @@ def _report(options: MiOptions) -> None:
     for name in ("x", "y"):
         if not getattr(options, name):
             raise UserError(f"--{name} is missing: give a .npy file, examples first")
-    x, y = (read_array(Path(path)).numpy() for path in (options.x, options.y))
+    x, y = (read_array(Path(path), whole=True).numpy() for path in (options.x, options.y))
     found = mutual_information(x, y, settings, pick_device(options.device))
+    for sentence in found.warnings:
+        sys.stderr.write(f"warning: {sentence}\n")
     record = as_record(found)
     if options.json:
         sys.stdout.write(json.dumps({**record, "settings": asdict(options)}) + "\n")

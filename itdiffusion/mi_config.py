@@ -40,7 +40,8 @@ class MiConfig(RunConfig):
 
     def settings(self) -> Settings:
         """What the estimator takes."""
-        names = [item.name for item in dataclasses.fields(Settings)]
+        own = {item.name for item in dataclasses.fields(self)}
+        names = own & {item.name for item in dataclasses.fields(Settings)}
         return Settings(**{name: getattr(self, name) for name in names})
 
     def check(self) -> None:
@@ -63,7 +64,7 @@ def _coverage(seeds: int) -> list[MiConfig]:
 
 _QUICK = MiConfig(n=4000, steps=400)
 _FORM = MiConfig(form="orthogonal")
-_SMOKE = MiConfig(n=200, steps=10, width=16, batch=64, points=4)
+_SMOKE = MiConfig(n=500, steps=10, width=16, batch=64, points=4)
 
 SWEEPS: dict[str, list[MiConfig]] = {
     "paper": [

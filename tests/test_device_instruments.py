@@ -35,10 +35,10 @@ def two_modes(x, t):
 def arrays(tmp_path_factory):
     folder = tmp_path_factory.mktemp("arrays")
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((80, 2))
+    x = rng.standard_normal((500, 2))  # the fewest pairs that networks are trained on
     y = 0.8 * x + 0.6 * rng.standard_normal(x.shape)
     made = {
-        "x": x, "y": y, "y1": y[:, 0], "label": np.sign(x[:, 0]), "modes": np.array([-2.0, 2.0]),
+        "x": x, "y": y, "y1": y[:, 0], "label": np.sign(x[:, 0]), "few": x[:80], "modes": np.array([-2.0, 2.0]),
         "weights": np.array([3.0, 1.0]),
         "images": rng.integers(0, 256, (24, 1, 28, 28), dtype=np.uint8),
         "others": rng.integers(0, 256, (24, 1, 28, 28), dtype=np.uint8),
@@ -91,8 +91,8 @@ COMMANDS = {
     "mi, label": "itdiffusion.mi --x x.npy --y label.npy --steps 25",
     "information": "infodiffusion.metrics information --codes y1.npy --inputs x.npy --steps 5",
     "fid": "infodiffusion.metrics fid --real images.npy --generated others.npy --features small.safetensors --force",
-    "terms": "diffusion.terms --data x.npy --T 0.4 --draws 2",
-    "terms, some examples": "diffusion.terms --data x.npy --T 0.4 --outer 30 --draws 2",
+    "terms": "diffusion.terms --data few.npy --T 0.4 --draws 2",
+    "terms, some examples": "diffusion.terms --data few.npy --T 0.4 --outer 30 --draws 2",
     "kl": "scoregen.kl --score test_device_instruments:two_modes --modes modes.npy --weights weights.npy --steps 20",
 }
 """A name and a command that prints one JSON object."""

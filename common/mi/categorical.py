@@ -18,6 +18,7 @@ from common.ensemble import EnsembleMLP
 from common.mi.fitting import Best, Trainer, log_size, zero_last_layer
 from common.mi.maps import normal_map
 from common.mi.pairs import VALIDATION, Pairs
+from common.mi.sides import varying
 from common.seeds import generator
 
 LARGEST = 64
@@ -98,8 +99,9 @@ def _halves(labels: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarr
     classes = int(labels.max()) + 1
     sides: list[list[np.ndarray]] = [[], [], [], []]
     priors = []
+    both = np.concatenate(parts)
     for own, other in (parts, parts[::-1]):
-        features = _features(y[own])
+        features = _features(y[own], y[both])
         for place, item in enumerate((labels[own, None], features(y[own]), labels[other, None], features(y[other]))):
             sides[place].append(item)
         counts = np.bincount(labels[own], minlength=classes) + 0.5
@@ -111,18 +113,23 @@ def _halves(labels: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarr
     return LabelledHalves(own_pairs[held:], own_pairs[:held], other_pairs, log_prior)
 
 
-def _features(y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A map of y (n, dy) to what the network sees: one-hot labels, or standardised normal scores of what varies."""
-    if is_label(y):
-        levels = np.unique(y)
+def _features(y: np.ndarray, both: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A map of y (n, dy) to what the network sees: one-hot labels, or standardised normal scores of what varies.
+
+    Which features there are depends on the rows of `both` halves, so that both networks have as many: a level that a
+    half lacks, and a coordinate that is constant in it, are 0 there.
+    """
+    if is_label(both):
+        levels = np.unique(both)
         return lambda new: (new == levels).astype(float) * math.sqrt(len(levels))
-    columns = np.flatnonzero(np.ptp(y, axis=0) > 0)
-    maps = [normal_map(y[:, column]) for column in columns]
-    scores = np.stack([one(y[:, column])[0] for one, column in zip(maps, columns, strict=True)], 1)
-    center, scale = scores.mean(0), np.maximum(scores.std(0), 1e-6)
+    columns = varying(both)
+    here = set(varying(y))
+    maps = [normal_map(y[:, column]) if column in here else None for column in columns]
 
-    def apply(new: np.ndarray) -> np.ndarray:
-        found = np.stack([one(new[:, column])[0] for one, column in zip(maps, columns, strict=True)], 1)
-        return (found - center) / scale
+    def scores(new: np.ndarray) -> np.ndarray:
+        pairs = zip(maps, new[:, columns].T, strict=True)
+        return np.stack([np.zeros(len(new)) if one is None else one(values)[0] for one, values in pairs], 1)
 
-    return apply
+    own = scores(y)
+    center, scale = own.mean(0), np.maximum(own.std(0), 1e-6)
+    return lambda new: (scores(new) - center) / scale

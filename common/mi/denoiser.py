@@ -87,13 +87,15 @@ def noised(x: Tensor, a: Tensor, eps: Tensor) -> Tensor:
 
 
 def train_denoiser(
-    data: Conditioned, held: Conditioned, levels: Levels, *, steps: int, batch: int, width: int, lr: float, seed: int
-) -> Denoiser:
+    data: Conditioned, held: Conditioned, levels: Levels, *, steps: int, batch: int, width: int, lr: float, seed: int,
+    checks: int = CHECKS,
+) -> Denoiser:  # fmt: skip
     """Fit both denoisers of every member by the error of eps_hat, y dropped in a fixed share of every batch.
 
     After a fifth of the steps log-SNRs are drawn where the correction is large (`Levels.freeze`). Of the averaged
-    weights on the way those with the least error on the pairs `held` back stay. Where x is one Gaussianised coordinate
-    its own denoiser is known and y is never dropped.
+    weights on the way those with the least error on the pairs `held` back, looked at about `checks` times, stay; none
+    of them where the Gaussians' denoisers, which all start as, have less. Where x is one Gaussianised coordinate
+    (without ties or lumps, `common.mi.ties`) its own denoiser is known and y is never dropped.
     """
     k, _, dx = data.pairs.x.shape
     device = data.mean.device
@@ -108,6 +110,7 @@ def train_denoiser(
     for step in range(steps):
         if step == steps // 5:
             levels.freeze()
+            best.scores = -held_error(model, held, levels, seed, corrected=False)  # of the network as it started
         rows = data.pairs.draw_rows(batch, source)
         u = torch.cat([strata(k, size, source) for size in sizes], 1)
         eps = torch.randn(k, batch, dx, generator=source)
@@ -117,7 +120,7 @@ def train_denoiser(
         trainer.step((eps - linear - correction).square().sum(-1).mean(1).sum())
         if step < steps // 5:
             levels.look(a, correction.detach())
-        elif (step + 1) % max(steps // CHECKS, 1) == 0 or step == steps - 1:
+        elif (step + 1) % max(steps // checks, 1) == 0 or step == steps - 1:
             with trainer.average.swapped_in():
                 best.offer(-held_error(model, held, levels, seed))
     best.restore()
@@ -125,8 +128,11 @@ def train_denoiser(
 
 
 @torch.no_grad()
-def held_error(model: Denoiser, held: Conditioned, levels: Levels, seed: int) -> Tensor:
-    """Error of both denoisers on the pairs held back, integrated over the log-SNR (k,); always of the same noise."""
+def held_error(model: Denoiser, held: Conditioned, levels: Levels, seed: int, *, corrected: bool = True) -> Tensor:
+    """Error of both denoisers on the pairs held back, integrated over the log-SNR (k,); always of the same noise.
+
+    Without `corrected` it is that of the Gaussians' denoisers alone.
+    """
     source = generator(seed, "mi", "held")
     part = held[:HELD]
     k, n, _ = part.mean.shape
@@ -140,5 +146,5 @@ def held_error(model: Denoiser, held: Conditioned, levels: Levels, seed: int) ->
         z = noised(part.pairs.x, a, eps)
         for given in (1.0,) if model.dx == 1 else (1.0, 0.0):
             linear, correction = model(z, part, a, torch.full((k, n, 1), given, device=a.device))
-            error += ((eps - linear - correction).square().sum(-1) / levels.density(a)).mean(1)
+            error += ((eps - linear - correction * corrected).square().sum(-1) / levels.density(a)).mean(1)
     return error / HELD_DRAWS

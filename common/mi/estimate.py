@@ -1,54 +1,36 @@
 """Mutual information of paired examples from conditional and unconditional denoising errors, cross-fitted."""
 
 import dataclasses
-import math
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from common.errors import RunFailedError, UserError
-from common.estimate import Estimate
+from common.errors import UserError
 from common.mi import categorical
 from common.mi.budget import LABEL_STEPS_PER_MINUTE, steps_within
 from common.mi.denoiser import Conditioned, train_denoiser
+from common.mi.dependence import block_halves, block_numbers, dependence_warning, widened
+from common.mi.examples import LEAST_EXAMPLES, examples
+from common.mi.few import METHOD as FEW
+from common.mi.few import least_pairs, of_few_pairs
 from common.mi.head import Head, train_head
 from common.mi.integrate import evaluations, find_trust, integrate
 from common.mi.levels import Levels
 from common.mi.pairs import Pairs, copies, make_halves, split
 from common.mi.settings import Information, Settings
-from common.mi.sides import fit_gaussianiser, spread_ties
+from common.mi.sides import fit_gaussianiser, varying
+from common.mi.summary import Measured, summary, unseen
+from common.mi.ties import spread_ties
 from common.seeds import derive
 
-LEAST_EXAMPLES = 40
-SIZES = (1e-100, 1e100)
-"""Least range of a coordinate that varies, and largest size of a number: beyond them moments leave double precision."""
 LOWEST_LOGSNR, BEYOND = -6.0, 10.0
 """Log-SNR runs from LOWEST_LOGSNR to BEYOND nats above that of the smallest conditional scale (its 2% quantile)."""
-
+COPIES = "all copies of a pair count as one draw, in the halves and in the error"
 FIT_SHARE = 3
 """Seen pairs are evaluated at a third of the log-SNRs."""
 
 Parts = tuple[np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Pointwise values (2, n) of both halves, nats, and how they came about (see `Information`).
-
-    `values[j]` are of the half that network j has not seen. `fit_gap` is what the same pairs read on average where the
-    networks trained on them, minus `values`.
-    """
-
-    values: Tensor
-    method: str
-    fit_gap: float = 0.0
-    maps: str = ""
-    steps: int = 0
-    evaluations: int = 0
-    parts_nats: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def mutual_information(
@@ -69,6 +51,10 @@ def mutual_information(
     The orthogonal form is 1/2 Int E|eps_hat(z, y) - eps_hat(z)|^2 da, never negative and so biased upward; what it
     reads when y is permuted (everything trained again) is subtracted.
 
+    A class label is noised in closed form (`common.mi.categorical`), few pairs have their Gaussian part alone
+    (`common.mi.few`), and ties on the noised side are spread (`common.mi.ties`). What makes a value doubtful (few
+    pairs, copies, rows that depend on each other) is in `Information.warnings`.
+
     Args:
         x: examples first, (n,) or (n, ...), numbers.
         y: the same n examples of the other side.
@@ -76,54 +62,80 @@ def mutual_information(
         device: where networks are trained and evaluated, in float32; maps are fitted, and noise is drawn, on the CPU.
 
     Raises:
-        UserError: shapes, values or settings that cannot be used.
-        RunFailedError: the value is not finite.
+        UserError: shapes, values or settings that cannot be used, or a class label in few pairs.
+        RunFailedError: the value is not finite, as one side determines the other.
     """
     settings = settings or Settings()
     settings.check()
     started = time.perf_counter()
-    x, y = _examples("x", x), _examples("y", y)
+    x, y = examples("x", x), examples("y", y)
     if len(x) != len(y):
         raise UserError(f"x has {len(x)} examples and y {len(y)}: they must be pairs")
-    noised, given, name = arrange(x, y)
-    groups = _groups(noised, given)
-    halves = split(groups, derive(settings.seed, "mi", "halves"))
-    if np.ptp(noised, axis=0).max() == 0 or np.ptp(given, axis=0).max() == 0:
-        found = Measured(torch.zeros(2, len(halves[0])), "a constant side")
-    elif categorical.is_label(noised):
-        found = _of_labels(noised, given, halves, settings, device)
-    elif settings.form == "orthogonal":
-        found = _above_floor(noised, given, halves, settings, device)
+    noised, given, names = arrange(x, y)
+    copied = _copied(noised, given)
+    distinct = int(copied.max()) + 1
+    said = _warnings(x, y, distinct, settings)
+    coordinates = len(varying(x)), len(varying(y))
+    if 0 not in coordinates and distinct < least_pairs(sum(coordinates)):
+        estimate, more = of_few_pairs(noised, given, names, copied, settings)
+        found = Measured(torch.empty(2, 0), FEW, parts_nats={"gaussian": estimate.value})
+        said += more
     else:
-        found = _of_numbers(noised, given, halves, settings, device)
+        draws = block_numbers(len(x), settings.blocks) if settings.blocks else copied
+        halves = block_halves(draws) if settings.blocks else split(copied, derive(settings.seed, "mi", "halves"))
+        left = max(settings.minutes - (time.perf_counter() - started) / 60, 1e-3) if settings.minutes else 0.0
+        timed = dataclasses.replace(settings, minutes=left)
+        found = _cross_fitted(noised, given, halves, copied, (settings.blocks or distinct) // 2, timed, device)
+        wider = widened(settings.blocks) if settings.blocks else 1.0
+        estimate = summary(found, draws[np.stack(halves[::-1])], x.shape[1] + y.shape[1], wider)
     return Information(
-        estimate=_summary(found, groups[np.stack(halves[::-1])], x.shape[1] + y.shape[1]),
-        method=f"{found.method}, {name} noised",
+        estimate=estimate,
+        method=f"{found.method}, {names[0]} noised",
         maps=found.maps,
         steps=found.steps,
         seconds=time.perf_counter() - started,
         parts_nats=found.parts_nats,
+        warnings=tuple(said),
     )
 
 
-def arrange(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-    """Which side is noised: (noised, given, "x" or "y"); the same side in either order, but for ties, where it is x.
+def arrange(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, str]]:
+    """Which side is noised: (noised, given, their names); the same side in either order, but for ties, where it is x.
 
     A label before numbers, then the side with fewer coordinates that vary, then the one whose Gaussianised coordinates
     have the fourth moments nearest to a Gaussian's (its unconditional denoiser is nearest to linear).
     """
 
-    def rank(side: np.ndarray) -> tuple[bool, int, float]:
-        varying = int((np.ptp(side, axis=0) > 0).sum())
-        if categorical.is_label(side) or varying == 0:
-            return (not categorical.is_label(side), varying, 0.0)
+    def kind(side: np.ndarray) -> tuple[bool, int]:
+        return not categorical.is_label(side), len(varying(side))
+
+    def roughness(side: np.ndarray) -> float:
         white = fit_gaussianiser(side)(side)
-        return (True, varying, float(np.abs((white**4).mean(0) - 3).mean()))
+        return float(np.abs((white**4).mean(0) - 3).mean())
 
-    return (x, y, "x") if rank(x) <= rank(y) else (y, x, "y")
+    first, second = kind(x), kind(y)
+    close = first == second and first[0] and first[1] > 0
+    x_first = roughness(x) <= roughness(y) if close else first <= second
+    return (x, y, ("x", "y")) if x_first else (y, x, ("y", "x"))
 
 
-def _of_labels(x: np.ndarray, y: np.ndarray, halves: Parts, settings: Settings, device: torch.device | str) -> Measured:
+def _cross_fitted(
+    noised: np.ndarray, given: np.ndarray, halves: Parts, copied: np.ndarray, draws: int, settings: Settings,
+    device: torch.device | str,
+) -> Measured:  # fmt: skip
+    """The values of both halves, each worth so many independent `draws`."""
+    if len(varying(noised)) == 0 or len(varying(given)) == 0:
+        return Measured(torch.zeros(2, len(halves[0])), "a constant side")
+    if categorical.is_label(noised):
+        return _of_labels(noised, given, halves, draws, settings, device)
+    noised = spread_ties(noised, np.random.default_rng(derive(settings.seed, "mi", "ties")), copied)
+    measure = _above_floor if settings.form == "orthogonal" else _of_numbers
+    return measure(noised, given, halves, draws, settings, device)
+
+
+def _of_labels(
+    x: np.ndarray, y: np.ndarray, halves: Parts, draws: int, settings: Settings, device: torch.device | str
+) -> Measured:
     labels = np.unique(x, return_inverse=True)[1].reshape(-1)
     steps = settings.steps or max(int(settings.minutes * LABEL_STEPS_PER_MINUTE), 100)
     values, gap = categorical.pointwise_information(
@@ -132,14 +144,20 @@ def _of_labels(x: np.ndarray, y: np.ndarray, halves: Parts, settings: Settings, 
     )  # fmt: skip
     count = categorical.NETWORKS * values.numel()
     parts = {"log_loss_gain": float(values.mean()), "seen_in_training": float(values.mean()) + gap}
-    return Measured(values, "closed form of a label", gap, steps=steps, evaluations=count, parts_nats=parts)
+    features = len(np.unique(y)) - 1 if categorical.is_label(y) else len(varying(y))
+    return Measured(
+        values, "closed form of a label", gap, unseen(int(labels.max()), features, draws), steps=steps,
+        evaluations=count, parts_nats=parts,
+    )  # fmt: skip
 
 
-def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, device: torch.device | str) -> Measured:
+def _of_numbers(
+    x: np.ndarray, y: np.ndarray, parts: Parts, draws: int, settings: Settings, device: torch.device | str
+) -> Measured:
     seed, batch, lr = settings.seed, settings.batch, settings.lr
-    x = spread_ties(x, np.random.default_rng(derive(seed, "mi", "ties")))
-    halves = make_halves(x, y, parts).to(device)
-    steps = settings.steps or steps_within(settings, halves)
+    begun = time.perf_counter()
+    halves = make_halves(x, y, parts, draws).to(device)
+    steps = settings.steps or steps_within(settings, halves, begun)
     head = train_head(halves, steps=max(steps // 2, 1), batch=batch, lr=lr, seed=seed)
     train, validation, test = (condition(head, pairs) for pairs in (halves.train, halves.validation, halves.test))
     # Of 4,096 pairs: a quantile of tens of millions of numbers takes long.
@@ -157,6 +175,7 @@ def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, 
         values=(difference if settings.form == "difference" else gains.squared).cpu(),
         method=settings.form,
         fit_gap=fitted - float(difference.mean()),
+        resolution=unseen(halves.train.x.shape[-1], halves.train.y.shape[-1], draws),
         maps="; ".join(sorted(set(halves.maps))),
         steps=steps,
         evaluations=evaluations(model, 2 * len(halves.test), settings.points),
@@ -171,16 +190,16 @@ def _of_numbers(x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, 
 
 
 def _above_floor(
-    x: np.ndarray, y: np.ndarray, parts: Parts, settings: Settings, device: torch.device | str
+    x: np.ndarray, y: np.ndarray, parts: Parts, draws: int, settings: Settings, device: torch.device | str
 ) -> Measured:
     """The orthogonal form minus what it reads where y is permuted within each half."""
     each = dataclasses.replace(settings, minutes=settings.minutes / 2)
-    found = _of_numbers(x, y, parts, each, device)
+    found = _of_numbers(x, y, parts, draws, each, device)
     rng = np.random.default_rng(derive(settings.seed, "mi", "floor"))
     shuffled = y.copy()
     for part in parts:
         shuffled[part] = y[rng.permutation(part)]
-    floor = _of_numbers(x, shuffled, parts, dataclasses.replace(each, steps=found.steps, minutes=0.0), device)
+    floor = _of_numbers(x, shuffled, parts, draws, dataclasses.replace(each, steps=found.steps, minutes=0.0), device)
     return dataclasses.replace(
         found,
         values=found.values - floor.values.mean(),
@@ -196,7 +215,7 @@ def condition(head: Head, pairs: Pairs) -> Conditioned:
     return Conditioned(pairs, mean, scale)
 
 
-def _groups(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _copied(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Which rows are copies of one pair (n,).
 
     Raises:
@@ -212,55 +231,7 @@ def _groups(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return groups
 
 
-def _summary(found: Measured, groups: np.ndarray, d: int) -> Estimate:
-    """Mean over both halves, with the error of training beside that over pairs.
-
-    Of training there is what the halves differ by beyond their sampling error, and the fit gap: unseen pairs read less
-    than the best fit would, by about as much as seen ones read more, so that it mostly lies between the two.
-    """
-    values = found.values.double()
-    if not bool(torch.isfinite(values).all()):
-        raise RunFailedError(
-            "the estimate of the mutual information is not finite: where one side determines the other it is infinite; "
-            "check the data for coordinates that x and y share"
-        )
-    n = values.numel()
-    se = _standard_error(values, groups)
-    means = values.mean(1)
-    spread = math.sqrt(max(0.0, float((means[0] - means[1]) ** 2) / 4 - se**2))
-    training = math.hypot(spread, max(found.fit_gap, 0.0))
-    return Estimate(
-        float(means.mean()), se, training, bias="either", estimand="I(x; y)", n=n, d=d, evaluations=found.evaluations
-    )
-
-
-def _standard_error(values: Tensor, groups: np.ndarray) -> float:
-    """Standard error of the mean of values (2, n), over distinct pairs: copies, which share a group, are one draw."""
-    n = values.numel()
-    _, index = np.unique(groups, return_inverse=True)
-    distinct = int(index.max()) + 1
-    if distinct == n:
-        return float(values.std()) / math.sqrt(n)
-    residuals = (values - values.mean()).flatten().numpy()
-    sums = np.bincount(index.reshape(-1), weights=residuals)
-    return math.sqrt(float(np.square(sums).sum()) * distinct / (distinct - 1)) / n
-
-
-def _examples(name: str, array: np.ndarray) -> np.ndarray:
-    array = np.asarray(array)
-    if array.dtype.kind in "US":  # names of classes
-        array = np.unique(array, return_inverse=True)[1].reshape(array.shape)
-    if array.ndim < 1 or array.dtype.kind not in "fiub" or array.size == 0:
-        raise UserError(f"{name} has shape {array.shape} and type {array.dtype}: expected numbers, examples first")
-    if len(array) < LEAST_EXAMPLES:
-        raise UserError(f"{name} has {len(array)} examples: at least {LEAST_EXAMPLES} are needed")
-    flat = array.reshape(len(array), -1).astype(np.float64)
-    if not np.isfinite(flat).all():
-        raise UserError(f"{name} has values that are not finite: remove them first")
-    low, high = SIZES
-    if np.abs(flat).max() > high or ((flat.min(0) != flat.max(0)) & (np.ptp(flat, axis=0) < low)).any():
-        raise UserError(
-            f"{name} has numbers larger than {high:g} or coordinates that vary by less than {low:g}: rescale them "
-            "(mutual information stays the same)"
-        )
-    return flat
+def _warnings(x: np.ndarray, y: np.ndarray, distinct: int, settings: Settings) -> list[str]:
+    copied = "" if distinct == len(x) else f"{len(x) - distinct} of {len(x)} rows are copies of other pairs: {COPIES}"
+    dependent = "" if settings.blocks else dependence_warning(x, y)
+    return [sentence for sentence in (copied, dependent) if sentence]

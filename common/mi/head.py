@@ -17,6 +17,8 @@ LEAST_LOG_SCALE = 3.0
 """log s(y) stays within this of the linear model's."""
 ROUGHNESS = (1.0, 3.0)
 """Factors of the network's input that are tried."""
+DOUBT = 2.0
+"""The best of many looks at a few pairs is often better by one standard error where there is nothing to find."""
 CHECK_EVERY = 50
 """Steps between looks at the validation pairs."""
 
@@ -25,23 +27,24 @@ class Head:
     """m(y) = rho y + s0 f(y), s(y) = s0 exp(3 tanh(g(y) / 3)), s0^2 = 1 - rho^2, f and g a network that starts at 0.
 
     Args:
-        rho: (k, 1, dx) canonical correlations, on the device where the network is put.
+        rho: (k, 1, dx) canonical correlations, in double precision, where 1 - rho^2 keeps its digits.
         dy: dimensions of y.
         roughness: (k, 1, 1) factors of the network's input; larger ones find finer structure, and overfit sooner.
         seeds: of the initial weights, one for each of the k members.
+        device: where the network is put.
     """
 
-    def __init__(self, rho: Tensor, dy: int, roughness: Tensor, seeds: list[int]):
-        self.rho, self.roughness, self.dx = rho, roughness, rho.shape[-1]
-        self.net = EnsembleMLP((dy + 1, WIDTH, WIDTH, 2 * self.dx), seeds).to(rho.device)
+    def __init__(self, rho: Tensor, dy: int, roughness: Tensor, seeds: list[int], device: torch.device | str = "cpu"):
+        self.rho, self.base = (item.float().to(device) for item in (rho, (1 - rho.square()).sqrt()))
+        self.roughness, self.dx = roughness.to(device), rho.shape[-1]
+        self.net = EnsembleMLP((dy + 1, WIDTH, WIDTH, 2 * self.dx), seeds).to(device)
         zero_last_layer(self.net)
 
     def __call__(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """m and s, (k, n, dx) each, of y (k, n, dy)."""
         f, g = self.net(self.roughness * y, log_size(y)[..., 0]).chunk(2, dim=-1)
-        base = (1 - self.rho.square()).sqrt()
-        scale = base * torch.exp(LEAST_LOG_SCALE * torch.tanh(g / LEAST_LOG_SCALE))
-        return self.rho * fit_width(y, self.dx) + base * f, scale
+        scale = self.base * torch.exp(LEAST_LOG_SCALE * torch.tanh(g / LEAST_LOG_SCALE))
+        return self.rho * fit_width(y, self.dx) + self.base * f, scale
 
     def information(self, pairs: Pairs) -> Tensor:
         """log N(x; m(y), s(y)^2) - log N(x; 0, I) of each pair, (k, n) nats."""
@@ -54,14 +57,14 @@ def train_head(halves: Halves, *, steps: int, batch: int, lr: float, seed: int) 
     """Fit the head of every member by maximum likelihood and keep what is best on its validation pairs.
 
     The choice is among networks of each roughness and their averaged weights at every CHECK_EVERY steps. What is not
-    better than the linear model, with which all start, by at least one standard error is dropped, so that where y tells
-    nothing more, nothing is learned.
+    better than the linear model, with which all start, by at least DOUBT standard errors is dropped, so that where y
+    tells nothing more, nothing is learned.
     """
-    k, dy = len(halves.rho), halves.train.y.shape[-1]
+    k, dy, device = len(halves.rho), halves.train.y.shape[-1], halves.train.y.device
     train, validation = (pairs.repeated(len(ROUGHNESS)) for pairs in (halves.train, halves.validation))
     rho = halves.rho.repeat(len(ROUGHNESS), 1, 1)
-    factors = torch.tensor(ROUGHNESS).repeat_interleave(k)[:, None, None].to(rho.device)
-    tried = Head(rho, dy, factors, [seed * 1000 + 2 * member for member in range(len(rho))])
+    factors = torch.tensor(ROUGHNESS).repeat_interleave(k)[:, None, None]
+    tried = Head(rho, dy, factors, [seed * 1000 + 2 * member for member in range(len(rho))], device)
     source = generator(seed, "mi", "head")
     trainer = Trainer(tried.net, steps, lr, 0.98)
     best = Best(trainer, len(rho))
@@ -71,14 +74,14 @@ def train_head(halves: Halves, *, steps: int, batch: int, lr: float, seed: int) 
                 best.offer(tried.information(validation).mean(1))
         if step < steps:
             trainer.step(-tried.information(train.draw(batch, source)).mean(1).sum())
-    chosen = best.scores.unflatten(0, (-1, k)).argmax(0) * k + torch.arange(k, device=rho.device)
-    head = Head(halves.rho, dy, factors[chosen], [0] * k)
+    chosen = best.scores.unflatten(0, (-1, k)).argmax(0) * k + torch.arange(k, device=device)
+    head = Head(halves.rho, dy, factors[chosen.cpu()], [0] * k, device)
     with torch.no_grad():
         linear = head.information(halves.validation)
         for item, kept in zip(head.net.parameters(), best.parameters, strict=True):
             item.copy_(kept[chosen])
         better = head.information(halves.validation) - linear
-        doubtful = better.mean(1) < better.std(1) / len(halves.validation) ** 0.5
+        doubtful = better.mean(1) < DOUBT * better.std(1) / len(halves.validation) ** 0.5
         zero_last_layer(head.net, doubtful)
     return head
 

@@ -10,6 +10,9 @@ from scipy.stats import chi, norm
 Array = np.ndarray
 KNOTS = (8, 100)
 """Least and largest number of knots. About sqrt(n) between them: few enough to smooth the noise of single points."""
+FAR = 2.0
+LEAST_SLOPE = 1e-12
+"""Slopes of a map are at least this share of its mean slope."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,8 @@ class MonotoneMap:
     """An increasing, once differentiable map through knots (places, values), v -> f(v).
 
     Between the knots it is the monotone cubic of Fritsch and Carlson 1980; beyond them it goes on with the last slope
-    and then logarithmically, so that no outlier is sent far away.
+    and then logarithmically, and from e^FAR of the last steps beyond them on levels off: no outlier is sent more than
+    FAR + 1 steps away, however far out it lies.
 
     Attributes:
         places: increasing (k,), in the unit of the data.
@@ -37,9 +41,13 @@ class MonotoneMap:
             out = beyond > 0
             gap = abs(self.places[end] - self.places[before])
             step = abs(self.values[end] - self.values[before])
-            mapped = np.where(out, self.values[end] + sign * step * np.log1p(np.maximum(beyond, 0) / gap), mapped)
-            slope = np.where(out, step / (gap + np.maximum(beyond, 0)), slope)
-        return mapped, np.log(np.maximum(slope, 1e-12))
+            far = np.log1p(np.maximum(beyond, 0) / gap)
+            held = np.exp(-np.maximum(far - FAR, 0))  # 1 up to FAR, from where on the map levels off
+            mapped = np.where(out, self.values[end] + sign * step * (np.minimum(far, FAR) + 1 - held), mapped)
+            slope = np.where(out, held * step / (gap + np.maximum(beyond, 0)), slope)
+        # Relative to the slope from end to end, so that the unit of the data does not matter.
+        least = LEAST_SLOPE * (self.values[-1] - self.values[0]) / (self.places[-1] - self.places[0])
+        return mapped, np.log(np.maximum(slope, least))
 
 
 def fit_map(sample: Array, quantile: Callable[[Array], Array]) -> MonotoneMap:

@@ -16,6 +16,8 @@ ATOM = 20
 """A pair that one row in this many has, or more, is an atom of the law and not a copied example."""
 GRID = 0.01
 """Share of a step by which a value may be off the grid: levels over 255 in single precision are off by 0.002."""
+MISSING = 30
+"""A grid has at most so many steps for each value that lies on it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Halves:
         train: pairs to train on.
         validation: pairs of the same half that choose the stopping point.
         test: pairs of the other half.
-        rho: (k, 1, dx) canonical correlations.
+        rho: (k, 1, dx) canonical correlations, in double precision and on the CPU.
         maps: names of the maps of x and y in each member.
     """
 
@@ -74,7 +76,7 @@ class Halves:
     def to(self, device: torch.device | str) -> "Halves":
         """The halves on a device."""
         train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
-        return Halves(train, validation, test, self.rho.to(device), self.maps)
+        return Halves(train, validation, test, self.rho, self.maps)
 
 
 def rows_of(values: Tensor, rows: Tensor) -> Tensor:
@@ -104,7 +106,7 @@ def copies(x: np.ndarray, y: np.ndarray, labels: tuple[bool, bool]) -> np.ndarra
     alone = np.zeros(len(distinct), dtype=bool)
     for column in columns:
         values, place, times = np.unique(column, return_inverse=True, return_counts=True)
-        if not _on_grid(values):
+        if not _on_grid(values, len(distinct)):
             alone |= times[place] == 1
     index = index.reshape(-1)
     own = (alone & (counts * ATOM <= n))[index]
@@ -131,28 +133,36 @@ def split(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return order[:size], order[cut : cut + size]
 
 
-def make_halves(x: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarray]) -> Halves:
+def make_halves(x: np.ndarray, y: np.ndarray, parts: tuple[np.ndarray, np.ndarray], draws: int | None = None) -> Halves:
     """Map the pairs x (n, dx), y (n, dy) twice: coordinates fitted on either of the halves `parts`.
 
-    Collinear directions are dropped; where the halves differ in how many, both keep the fewer.
+    Collinear directions are dropped; where the halves differ in how many, both keep the fewer. `draws` is how many
+    independent draws each half is worth (None: its pairs).
     """
-    fitted = [fit_canonical(x[part], y[part]) for part in parts]
+    fitted = [fit_canonical(x[part], y[part], draws) for part in parts]
     trained = [one(x[part], y[part]) for one, part in zip(fitted, parts, strict=True)]
     tested = [one(x[part], y[part]) for one, part in zip(fitted, parts[::-1], strict=True)]
     dx, dy = (min(pair[side].shape[1] for pair in trained) for side in (0, 1))
     whole, test = _stack(trained, dx, dy), _stack(tested, dx, dy)
     held = max(len(whole) // VALIDATION, 1)
-    rho = torch.from_numpy(np.stack([one.rho[:dx] for one in fitted])).float()[:, None]
+    rho = torch.from_numpy(np.stack([one.rho[:dx] for one in fitted]))[:, None]
     maps = tuple(f"{one.x_side.name}, {one.y_side.name}" for one in fitted)
     return Halves(whole[held:], whole[:held], test, rho, maps)
 
 
-def _on_grid(values: np.ndarray) -> bool:
-    """Whether increasing values (k,) are whole numbers or have equal steps, some of which may be missing."""
-    if len(values) < 3 or (values == np.round(values)).all():
+def _on_grid(values: np.ndarray, rows: int) -> bool:
+    """Whether increasing values (k,) of so many rows are tied whole numbers, or have equal steps, most of them taken.
+
+    Large floating-point numbers are whole numbers and lie on a grid too, of their last digit: neither is one that the
+    data show, as few of them are tied and most steps are missing.
+    """
+    if len(values) < 3 or (len(values) <= rows // 2 and (values == np.round(values)).all()):
         return True
     span = values[-1] - values[0]
-    position = (values - values[0]) / span * np.round(span / np.diff(values).min())
+    steps = np.round(span / np.diff(values).min())
+    if steps > MISSING * len(values):
+        return False
+    position = (values - values[0]) / span * steps
     return bool(np.abs(position - np.round(position)).max() < GRID)
 
 

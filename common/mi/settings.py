@@ -22,6 +22,8 @@ class Settings:
         lr: largest learning rate of AdamW.
         points: log-SNRs at which each pair is evaluated.
         seed: of halves, weights and noise.
+        blocks: 0 for independent pairs; else that many blocks of consecutive rows are nearly independent: the halves
+            are the first and the last rows, and the error is over blocks.
     """
 
     steps: int = 2000
@@ -32,6 +34,7 @@ class Settings:
     lr: float = 8e-3
     points: int = 48
     seed: int = 0
+    blocks: int = 0
 
     def check(self) -> None:
         """Refuse settings that cannot run (UserError)."""
@@ -46,6 +49,8 @@ class Settings:
                 raise UserError(f"--{name} must be positive, not {getattr(self, name)}")
         if self.points < 2:
             raise UserError(f"--points must be at least 2, not {self.points}")
+        if self.blocks < 0:
+            raise UserError(f"--blocks must be 0 (independent pairs) or more, not {self.blocks}")
 
     def check_one_length(self) -> None:
         """Refuse steps and minutes together (UserError): a command where a user names both means only one of them."""
@@ -65,6 +70,7 @@ class Information:
         steps: optimiser steps taken.
         seconds: wall time.
         parts_nats: the summands of the value, by name.
+        warnings: what a user should know of the value before using it, a sentence each.
     """
 
     estimate: Estimate
@@ -73,3 +79,4 @@ class Information:
     steps: int
     seconds: float
     parts_nats: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

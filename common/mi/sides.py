@@ -58,31 +58,19 @@ def fit_gaussianiser(x: Array) -> Gaussianiser:
     One coordinate has normal scores only: there they make it Gaussian.
     """
     names = ("scores", "radial", "scores+radial")
-    columns = np.flatnonzero(np.ptp(x, axis=0) > 0)
-    if len(columns) < 2:
+    columns, cut = varying(x), len(x) * 4 // 5
+    judged = varying(x[:cut])  # a coordinate may vary in a few rows only
+    if len(judged) < 2:
         return _fit("scores", x, columns)
-    cut = len(x) * 4 // 5
-    fitted = [_fit(name, x[:cut], columns) for name in names]
+    fitted = [_fit(name, x[:cut], judged) for name in names]
     # A fifth may hold a value so far out that its density decides alone: the trimmed mean does not hang on it.
     scores = [np.sort(one.map(x[cut:])[1])[len(x) // 200 :].mean() for one in fitted]
     return _fit(names[int(np.argmax(scores))], x, columns)
 
 
-def spread_ties(x: Array, rng: np.random.Generator) -> Array:
-    """Each coordinate of x (n, d) with ties (grey levels, counts) made continuous by uniform noise within its step.
-
-    A level reaches half-way to its neighbours, so that it can be read off again: for noise that does not depend on
-    the other side mutual information stays exactly what it was. Coordinates without many ties are returned as they are.
-    """
-    out = x.astype(np.float64)
-    for column in range(x.shape[1]):
-        levels, index = np.unique(x[:, column], return_inverse=True)
-        if 1 < len(levels) <= len(x) // 2:
-            between = (levels[1:] + levels[:-1]) / 2
-            low = np.concatenate([[levels[0] - (between[0] - levels[0])], between])
-            high = np.concatenate([between, [levels[-1] + (levels[-1] - between[-1])]])
-            out[:, column] = low[index] + rng.random(len(x)) * (high - low)[index]
-    return out
+def varying(x: Array) -> Array:
+    """Indices of the coordinates of x (n, d) that are not constant."""
+    return np.flatnonzero(np.ptp(x, axis=0) > 0)
 
 
 def _fit(name: str, x: Array, columns: Array) -> Gaussianiser:

@@ -136,7 +136,10 @@ def run_information(options: InformationOptions) -> Record:
     if len(codes) != len(inputs):
         raise UserError(f"{len(codes)} codes and {len(inputs)} inputs: expected pairs, in the same order")
     device = pick_device(options.device)
-    return _records([information(codes, inputs, options.seed, options.steps, options.minutes, device)])
+    found = information(codes, inputs, options.seed, options.steps, options.minutes, device)
+    for sentence in found.warnings:
+        sys.stderr.write(f"warning: {sentence}\n")
+    return _records([found])
 
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], Record]]] = {

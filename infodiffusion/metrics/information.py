@@ -3,7 +3,7 @@
 import torch
 
 from common.errors import UserError
-from common.mi import Settings, mutual_information
+from common.mi import FEW, Settings, mutual_information
 from infodiffusion.metrics.measured import Array, Measured, as_codes, as_numbers
 
 
@@ -18,7 +18,8 @@ def information(
     """I(input; code) in nats from denoising errors (`common.mi.mutual_information`).
 
     Give codes as they are drawn, a = mu(x) + std(x) eps: a deterministic code of a continuous input has infinite
-    mutual information with it, and the estimate then says only how much the networks could read.
+    mutual information with it, and the estimate then says only how much the networks could read. For few pairs it is
+    the Gaussian part alone, which the name and `warnings` say.
 
     Args:
         codes: (n, d), drawn.
@@ -40,4 +41,6 @@ def information(
     settings.check()
     settings.check_one_length()
     found = mutual_information(flat, codes, settings, device)
-    return Measured(f"information_nats[steps={found.steps}]", found.estimate.value, found.estimate.se, len(codes))
+    how = "gaussian-part" if found.method.startswith(FEW) else f"steps={found.steps}"
+    name, estimate = f"information_nats[{how}]", found.estimate
+    return Measured(name, estimate.value, estimate.se, len(codes), warnings=found.warnings)

@@ -31,6 +31,7 @@ class Measured:
         n: examples measured (the smaller number where there are two samples).
         sd: spread over folds, which the paper writes behind +-; None where there are no folds.
         more: further numbers, each said in the metric's own description.
+        warnings: what to know of the value before using it, a sentence each; a command writes them to standard error.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Measured:
     n: int
     sd: float | None = None
     more: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """Ready for JSON."""

@@ -95,12 +95,27 @@ def test_registered_names_stand_for_codes_and_factors(run):
 
 def test_information_is_that_of_the_pairs(run, tmp_path):
     source = np.random.default_rng(0)
-    x = source.normal(size=(300, 1))
+    x = source.normal(size=(500, 1))
     np.save(tmp_path / "x.npy", x)
-    np.save(tmp_path / "a.npy", x + source.normal(size=(300, 1)))
+    np.save(tmp_path / "a.npy", x + source.normal(size=(500, 1)))
     given = ("--codes", tmp_path / "a.npy", "--inputs", tmp_path / "x.npy", "--steps", 10, "--json")
     found = json.loads(run("information", *given).out)["information_nats"]
     assert abs(found["value"] - 0.5 * np.log(2)) < 5 * found["se"]
+    assert found["name"] == "information_nats[steps=10]"
+
+
+def test_information_of_images_with_rare_pixels(run, tmp_path):
+    # Some pixels are constant in most of the images; 945 coordinates are many for 4,000 pairs.
+    x = load("sprites", "test", data_dir=tmp_path).images.flatten(1).numpy()
+    source = np.random.default_rng(0)
+    scores = x @ source.normal(size=(x.shape[1], 2))
+    np.save(tmp_path / "a.npy", scores / scores.std(0) + source.normal(size=(len(x), 2)))
+    said = run("information", "--codes", tmp_path / "a.npy", "--inputs", "sprites:test", "--json")
+    found = json.loads(said.out)["information_nats"]
+    assert found["name"] == "information_nats[gaussian-part]"
+    assert "only the Gaussian part" in said.err
+    # A linear code with unit noise in each of two coordinates has about log 2 nats in all, were the pixels Gaussian.
+    assert found["value"] == pytest.approx(np.log(2), abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from itdiffusion.mi_laws import LAWS
 @pytest.fixture
 def arrays(tmp_path):
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((400, 2))
-    np.save(tmp_path / "x.npy", x.reshape(400, 1, 2))
-    np.save(tmp_path / "y.npy", 0.8 * x[:, 0] + 0.6 * rng.standard_normal(400))
+    x = rng.standard_normal((500, 2))
+    np.save(tmp_path / "x.npy", x.reshape(500, 1, 2))
+    np.save(tmp_path / "y.npy", 0.8 * x[:, 0] + 0.6 * rng.standard_normal(500))
     return ["--x", str(tmp_path / "x.npy"), "--y", str(tmp_path / "y.npy")]
 
 
@@ -29,8 +29,8 @@ def run(words, monkeypatch, capsys, main=mi.main):
 
 def test_one_json_object_on_standard_output(arrays, monkeypatch, capsys):
     out = json.loads(run([*arrays, "--steps", "30", "--json"], monkeypatch, capsys).out)
-    assert {"mi_nats", "method", "evaluations", "seconds", "steps", "n"} <= out.keys()
-    assert (out["n"], out["steps"]) == (400, 30)
+    assert {"mi_nats", "method", "warnings", "evaluations", "seconds", "steps", "n"} <= out.keys()
+    assert (out["n"], out["steps"]) == (500, 30)
     assert out["method"] == "difference, y noised"
     assert abs(out["mi_nats"]["value"] + 0.5 * math.log(0.36)) < 4 * out["mi_nats"]["se"] + 0.02
     assert out["mi_nats"]["se"] == pytest.approx(math.hypot(out["mi_nats"]["se_data"], out["mi_nats"]["se_training"]))
@@ -56,6 +56,8 @@ def test_settings_from_minutes_and_steps():
         ["--form", "product"],
         ["--y", "no.npy"],
         ["--threads", "-1"],
+        ["--blocks", "-1"],
+        ["--blocks", "3"],
     ],
 )
 def test_bad_options_exit_with_2(arrays, change, monkeypatch, capsys):
@@ -69,7 +71,7 @@ def test_bad_options_exit_with_2(arrays, change, monkeypatch, capsys):
 
 @pytest.mark.parametrize("scale", [1e200, 1e-200, 1.7e308])
 def test_sizes_that_leave_double_precision_are_refused(arrays, scale, tmp_path, monkeypatch, capsys):
-    x = np.random.default_rng(0).uniform(-1, 1, (400, 2))
+    x = np.random.default_rng(0).uniform(-1, 1, (500, 2))
     np.save(tmp_path / "x.npy", x * scale)
     with pytest.raises(SystemExit) as stop:
         run([*arrays, "--steps", "5"], monkeypatch, capsys)
@@ -95,6 +97,37 @@ def test_a_side_that_is_the_other_is_told_apart_from_bad_training(arrays, monkey
     assert "--lr" not in said
 
 
+def test_what_to_know_of_a_value_is_said_on_standard_error(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 100)).cumsum(1)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    ran = run(["--x", str(tmp_path / "x.npy"), "--y", str(tmp_path / "y.npy"), "--json"], monkeypatch, capsys)
+    record = json.loads(ran.out)
+    assert ran.err.splitlines() == [f"warning: {sentence}" for sentence in record["warnings"]]
+    assert "are alike" in ran.err
+    assert "only the Gaussian part" in ran.err
+    assert (record["method"].split(",")[0], record["steps"]) == ("Gaussian part alone (few pairs)", 0)
+
+
+def test_rows_in_blocks(arrays, monkeypatch, capsys):
+    found = [
+        json.loads(run([*arrays, "--steps", "30", "--json", *more], monkeypatch, capsys).out)["mi_nats"]
+        for more in ([], ["--blocks", "20"])
+    ]
+    assert found[1]["se"] > found[0]["se"]
+    assert abs(found[1]["value"] + 0.5 * math.log(0.36)) < 3 * found[1]["se"]
+
+
+def test_labels_keep_all_their_digits(tmp_path, monkeypatch, capsys):
+    x = np.random.default_rng(0).integers(0, 2, 600)
+    np.save(tmp_path / "x.npy", x + 2**53)
+    np.save(tmp_path / "y.npy", x + 0.1 * np.random.default_rng(1).standard_normal(600))
+    words = ["--x", str(tmp_path / "x.npy"), "--y", str(tmp_path / "y.npy"), "--steps", "100", "--json"]
+    found = json.loads(run(words, monkeypatch, capsys).out)["mi_nats"]
+    assert found["value"] == pytest.approx(math.log(2), abs=0.02)
+
+
 def test_both_arrays_are_needed(arrays, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         run(arrays[:2], monkeypatch, capsys)
@@ -108,7 +141,7 @@ def test_a_run_writes_its_row_and_is_not_run_again(tmp_path, monkeypatch, capsys
     frame = tables.read(tmp_path / "results", "itdiffusion/mi")
     assert len(frame) == 1
     row = frame.iloc[0]
-    assert (row["case"], row["n"], row["d_x"], row["d_y"], row["steps"]) == ("student-2+2", 200, 2, 2, 10)
+    assert (row["case"], row["n"], row["d_x"], row["d_y"], row["steps"]) == ("student-2+2", 500, 2, 2, 10)
     assert row["truth_nats"] == pytest.approx(LAWS["student-2+2"].truth_nats)
     assert "finished already" in run(words, monkeypatch, capsys, mi_table.main).err
 

@@ -9,6 +9,7 @@ from common.errors import UserError
 from common.mi import Settings, mutual_information
 from common.mi.categorical import is_label
 from common.mi.estimate import arrange
+from common.mi.few import least_pairs
 
 FAST = Settings(steps=60, batch=128, width=24, points=12)
 
@@ -50,7 +51,7 @@ def test_orthogonal_form_less_its_floor():
 
 
 def test_sides_can_be_exchanged():
-    x, y = gaussian_pair(400, 0.7, 2)
+    x, y = gaussian_pair(500, 0.7, 2)
     y = y[:, :1] ** 3
     one, other = mutual_information(x, y, FAST), mutual_information(y, x, FAST)
     assert one.estimate.value == other.estimate.value
@@ -59,7 +60,7 @@ def test_sides_can_be_exchanged():
 
 
 def test_same_seed_same_digits_and_the_seed_counts():
-    x, y = gaussian_pair(300, 0.7, 2)
+    x, y = gaussian_pair(500, 0.7, 2)
     few = Settings(steps=20, batch=64, width=16, points=4)
     values = [mutual_information(x, y, settings).estimate.value for settings in (few, few)]
     assert values[0] == values[1]
@@ -107,15 +108,88 @@ def test_mixed_and_constant_coordinates():
 def test_which_side_is_noised():
     rng = np.random.default_rng(0)
     wide, narrow, label = rng.random((400, 3)), rng.random((400, 1)), rng.integers(0, 2, (400, 1)).astype(float)
-    assert arrange(wide, narrow)[2] == "y"
-    assert arrange(narrow, label)[2] == "y"
-    assert arrange(label, wide)[2] == "x"
+    assert arrange(wide, narrow)[2] == ("y", "x")
+    assert arrange(narrow, label)[2] == ("y", "x")
+    assert arrange(label, wide)[2] == ("x", "y")
     assert is_label(label)
     assert not is_label(narrow)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda x: np.where(x < -0.5, 0.0, np.exp(x)), lambda y: np.where(y < -1.3, 0.0, np.exp(y))),
+        (lambda x: np.maximum(x, 0), lambda y: np.maximum(y, 0)),
+        (lambda x: np.column_stack([np.maximum(x, 0), x]), lambda y: np.maximum(y, -1)),
+    ],
+)
+def test_atoms_of_independent_sides_are_not_information(first, second):
+    for seed in (1, 2):
+        x, y = gaussian_pair(2000, 0.0, seed=seed)
+        found = mutual_information(first(x[:, 0]), second(y[:, 0]), FAST)
+        assert abs(found.estimate.value) < 0.03  # 0.4 to 2.6 where an atom is taken for a normal law
+
+
+def test_clipping_loses_information():
+    for seed in (0, 1):
+        x, y = gaussian_pair(2000, 0.6, seed=seed)
+        found = mutual_information(np.maximum(x, 0), np.maximum(y, 0), FAST)
+        assert 0.05 < found.estimate.value < -0.5 * math.log(1 - 0.36)
+
+
+@pytest.mark.parametrize("nats", [9.0, 12.0])
+def test_pairs_that_nearly_determine_each_other(nats):
+    x, y = gaussian_pair(2000, math.sqrt(-math.expm1(-2 * nats)))
+    found = mutual_information(x, y, FAST)
+    assert found.estimate.value == pytest.approx(nats, abs=3 * found.estimate.se + 0.05 * nats)
+
+
+def test_labels_beyond_double_precision_and_rare_ones():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, 1000)
+    y = np.where(rng.random(1000) < 0.1, 1 - x, x)
+    settings = Settings(steps=100, batch=256)
+    plain = mutual_information(x, y, settings).estimate
+    large = mutual_information(x + 2**53, y.astype(np.uint64) + 2**63, settings).estimate
+    truth = math.log(2) + 0.9 * math.log(0.9) + 0.1 * math.log(0.1)
+    assert large.value == plain.value == pytest.approx(truth, abs=3 * plain.se + 0.02)
+    # A level and a column that vary in one half only.
+    y[:1], wide = 7, np.column_stack([rng.standard_normal(1000), np.zeros(1000)])
+    wide[0, 1] = 1
+    assert abs(mutual_information(rng.integers(0, 2, 1000), y, settings).estimate.value) < 0.05
+    assert abs(mutual_information(rng.integers(0, 2, 1000), wide, settings).estimate.value) < 0.05
+
+
+def test_a_column_that_varies_in_the_last_rows_only():
+    x, y = gaussian_pair(1000, 0.8, 2)
+    wide = np.column_stack([x, np.arange(1000) >= 900, np.zeros(1000)])
+    wide[-1, 3] = 1.0
+    found = mutual_information(wide, y, FAST)
+    assert within(found, -math.log(1 - 0.64), 0.05)
+
+
+def test_where_nothing_is_found_the_error_says_what_may_be_missed():
+    x, y = gaussian_pair(1000, 0.05, seed=3)
+    found = mutual_information(x, y, FAST).estimate
+    assert found.se >= math.sqrt(1 / 2) / 500
+    assert abs(found.value + 0.5 * math.log(1 - 0.0025)) < 1.96 * found.se
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("d", "rho"), [(1, 0.0), (1, 0.6), (2, 0.6)])
+def test_the_interval_covers_just_above_the_fewest_pairs(d, rho):
+    # Of 20 at 95% fewer than 16 in 1 of 400 draws.
+    truth, n = -d / 2 * math.log(1 - rho * rho), least_pairs(2 * d)
+    found = []
+    for seed in range(20):
+        settings = Settings(steps=300, batch=256, width=64, points=24, seed=seed)
+        found.append(mutual_information(*gaussian_pair(n, rho, d, seed), settings).estimate)
+    assert sum(abs(one.value - truth) < 1.96 * one.se for one in found) >= 16
+    assert np.median([one.se for one in found]) < 0.15
+
+
 def test_a_time_budget_decides_the_steps():
-    x, y = gaussian_pair(200, 0.5)
+    x, y = gaussian_pair(500, 0.5)
     found = mutual_information(x, y, Settings(steps=0, minutes=0.02, batch=32, width=8, points=4))
     assert found.steps >= 50
     assert found.seconds < 30

@@ -84,15 +84,15 @@ def test_what_coincides_by_itself_is_no_copy(name):
 
 
 def test_copies_do_not_tell_one_half_of_the_other():
-    x, y = repeated(100, 20)
+    x, y = repeated(500, 4)
     found = mutual_information(x, y, Settings(steps=400, batch=128, width=32, points=12)).estimate
     assert abs(found.value) < 2 * found.se  # without the grouping 1.2 +- 0.2
 
 
 def test_the_standard_error_is_over_distinct_pairs():
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((400, 1))
-    y = 0.8 * x + 0.6 * rng.standard_normal((400, 1))
+    x = rng.standard_normal((500, 1))
+    y = 0.8 * x + 0.6 * rng.standard_normal((500, 1))
     fast = Settings(steps=60, batch=128, width=24, points=12)
     once = mutual_information(x, y, fast).estimate
     often = mutual_information(np.repeat(x, 9, 0), np.repeat(y, 9, 0), fast).estimate

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from common.mi.canonical import fit_canonical, shrink
-from common.mi.sides import _fit, fit_gaussianiser, spread_ties
+from common.errors import RunFailedError
+from common.mi.canonical import fit_canonical, null_edge, shrink
+from common.mi.sides import _fit, fit_gaussianiser
 
 
 def student(n, d, seed=0):
@@ -51,14 +52,22 @@ def test_constant_and_collinear_coordinates_are_dropped():
     assert side(wide).shape == (500, 2)
 
 
-def test_spread_ties_can_be_undone():
-    rng = np.random.default_rng(0)
-    levels = np.array([0.0, 1.0, 4.0, 9.0])
-    x = np.column_stack([levels[rng.integers(0, 4, 1000)], rng.standard_normal(1000), np.full(1000, 2.0)])
-    spread = spread_ties(x, rng)
-    assert len(np.unique(spread[:, 0])) == 1000
-    assert (levels[np.digitize(spread[:, 0], [0.5, 2.5, 6.5])] == x[:, 0]).all()
-    assert (spread[:, 1:] == x[:, 1:]).all()
+def test_a_coordinate_may_vary_in_the_last_rows_only():
+    x = np.random.default_rng(0).standard_normal((500, 3))
+    x[:430, 1] = 0
+    side = fit_gaussianiser(x)
+    assert side.columns.tolist() == [0, 1, 2]
+    assert np.isfinite(side(x)).all()
+    x[:430] = 0
+    assert np.isfinite(fit_gaussianiser(x)(x)).all()
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e12])
+def test_the_unit_of_the_data_does_not_matter(scale):
+    x = np.random.default_rng(0).standard_t(4, (800, 2))
+    plain, scaled = fit_gaussianiser(x), fit_gaussianiser(x * scale)
+    assert plain.name == scaled.name
+    assert np.allclose(plain(x), scaled(x * scale), atol=1e-6)
 
 
 def test_canonical_correlations():
@@ -81,4 +90,21 @@ def test_independent_sides_have_no_correlation_left():
     pairs = rng.standard_normal((5, 2, 600, 3))
     hits = [(fit_canonical(x, y).rho == 0).all() for x, y in pairs]
     assert sum(hits) >= 4
-    assert shrink(np.array([0.999999]), 100, 1, 1)[0] < 1
+
+
+@pytest.mark.parametrize(("n", "dx", "dy"), [(400, 10, 150), (1000, 100, 300), (300, 4, 4)])
+def test_the_edge_of_independent_sides(n, dx, dy):
+    # Wachter's law has no mass above the edge; the largest sample value fluctuates about it by n^(-2/3).
+    rng = np.random.default_rng(0)
+    largest = []
+    for _ in range(5):
+        u, v = (np.linalg.qr(rng.standard_normal((n, d)))[0] for d in (dx, dy))
+        largest.append(np.linalg.svd(u.T @ v, compute_uv=False)[0] ** 2)
+    assert np.mean(largest) == pytest.approx(null_edge(n, dx, dy), abs=2 * n ** (-2 / 3))
+
+
+def test_more_coordinates_than_pairs_are_no_evidence():
+    assert null_edge(100, 60, 40) == 1
+    assert (shrink(np.ones(40), 100, 60, 40) == 0).all()
+    with pytest.raises(RunFailedError, match="one side determines the other"):
+        shrink(np.array([1.0]), 100, 1, 1)
