@@ -49,6 +49,7 @@ def read_config(folder: Path) -> ImagesConfig:
     """
     path, what, remedy = folder / "config.json", "the config.json of an image run", "give a folder of itdiffusion's"
     fields = load_json(path, dict, what, remedy)
+    fields.pop("contents", None)  # digests of the files that it read
     with reading(path, what, remedy):
         known = {item.name for item in dataclasses.fields(ImagesConfig)}
         if not {"members", "network", "loc"} <= set(fields) <= known:

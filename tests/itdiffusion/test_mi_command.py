@@ -111,6 +111,7 @@ def test_what_to_know_of_a_value_is_said_on_standard_error(tmp_path, monkeypatch
 
 
 def test_rows_in_blocks(arrays, monkeypatch, capsys):
+    words = ["--x", f"{tmp_path}/x.npy", "--steps", "20", "--json", "--y"]
     found = [
         json.loads(run([*arrays, "--steps", "30", "--json", *more], monkeypatch, capsys).out)["mi_nats"]
         for more in ([], ["--blocks", "20"])
@@ -171,3 +172,16 @@ def test_bad_settings_of_the_table_exit_with_2(words, tmp_path, monkeypatch, cap
         run(["smoke", *words], monkeypatch, capsys, mi_table.main)
     assert stop.value.code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_may_be_names(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 3, 600)
+    np.save(tmp_path / "x.npy", rng.standard_normal((600, 1)) + 2 * label[:, None])
+    np.save(tmp_path / "numbers.npy", label)
+    np.save(tmp_path / "names.npy", np.array(["a", "ab", "b"])[label])
+    words = ["--x", f"{tmp_path}/x.npy", "--steps", "20", "--json", "--y"]
+    found = [
+        json.loads(run([*words, f"{tmp_path}/{name}.npy"], monkeypatch, capsys).out) for name in ("numbers", "names")
+    ]
+    assert found[0]["mi_nats"] == found[1]["mi_nats"]

@@ -195,7 +195,7 @@ def test_points_of_a_file_join_the_sets(tmp_path):
     [
         (["--datasets", "dino"], "unknown data set 'dino'"),
         (["--datasets", "two_modes"], "not 2-D"),
-        (["--points-file", "nowhere.npy"], "cannot read points from 'nowhere.npy'"),
+        (["--points-file", "nowhere.npy"], "there is no file 'nowhere.npy'"),
         (["--epochs", "3"], "--shown-epochs must divide --epochs"),
         (["--batch", "1000"], "--batch must be at most"),
         (["--embedding", "7"], "--embedding must be even"),

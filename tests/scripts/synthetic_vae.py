@@ -105,8 +105,8 @@ def imported_rows():
     """Loss curves of two repeats of two folds at two learning rates."""
     return [
         ImportedLosses(
-            dataset="mnist", model="BernoulliMLPVAE_512-256-16", seed=42, m=60_000, lr=lr, K=2, grid=f"{lr:g}", repeat=repeat,
-            fold=fold, epoch=epoch, split=split, loss_nats=80 + 60 / epoch + repeat + (split == "test"),
+            dataset="mnist", model="BernoulliMLPVAE_512-256-16", seed=42, m=60_000, lr=lr, K=2, grid=f"{lr:g}",
+            repeat=repeat, fold=fold, epoch=epoch, split=split, loss_nats=80 + 60 / epoch + repeat + (split == "test"),
         )
         for lr in RATES for repeat in (0, 1) for fold in (0, 1) for epoch in (1, 5, 10) for split in ("train", "test")
     ]  # fmt: skip
