@@ -111,7 +111,6 @@ def test_what_to_know_of_a_value_is_said_on_standard_error(tmp_path, monkeypatch
 
 
 def test_rows_in_blocks(arrays, monkeypatch, capsys):
-    words = ["--x", f"{tmp_path}/x.npy", "--steps", "20", "--json", "--y"]
     found = [
         json.loads(run([*arrays, "--steps", "30", "--json", *more], monkeypatch, capsys).out)["mi_nats"]
         for more in ([], ["--blocks", "20"])
