@@ -108,8 +108,8 @@ def run_id(config: RunConfig) -> str:
 def settings_id(config: RunConfig) -> str:
     """12 hex digits of SHA-256 of the resolved values of `config`, whatever is in the files that it reads.
 
-    Paths, device, threads and the like (`RunConfig`) do not enter it, so a requeued job finds its folder again; nor
-    does a setting at the value that its `not_in_id_at` names.
+    The folders of runs, results and data, device, threads and the like (`RunConfig`) do not enter it, so a requeued job
+    finds its folder again; nor does a setting at the value that its `not_in_id_at` names.
     """
     silent = {
         item.name

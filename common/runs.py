@@ -20,6 +20,7 @@ from common.config import RunConfig, identity, run_id
 from common.errors import RunTakenError, UserError
 from common.pieces import drop_pieces
 from common.signals import time_limit
+from common.user_paths import as_typed
 
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "torchdiffeq")
 
@@ -59,7 +60,7 @@ class Run:
             "experiment": self.experiment,
             "run_id": self.id,
             "preset": self.preset,
-            "command": shlex.join(["python", "-m", _module_name(), *sys.argv[1:]]),
+            "command": shlex.join(["python", "-m", _module_name(), *as_typed(sys.argv[1:])]),
             "config": identity(self.config),
             **_git_state(),
             "versions": {"python": platform.python_version(), **_versions()},

@@ -93,7 +93,8 @@ def contents_of(dataset: str, data_dir: Path, folders: tuple[str, str] = ("", ""
     if folders[0] or dataset in FOLDERS:
         places = {"train_folder": folders[0] or data_dir / dataset, "test_folder": folders[1]}
         return contents.joined(**{name: contents.of_folder(Path(place)) for name, place in places.items() if place})
-    return contents.joined(data=contents.of_set(dataset, data_dir))
+    attributes = contents.of_attributes(data_dir) if dataset == "celeba" else ""
+    return contents.joined(data=contents.of_set(dataset, data_dir), attributes=attributes)
 
 
 def attributes_or_factors(images: ImageSet) -> torch.Tensor | None:

@@ -62,7 +62,7 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     if found.own.value > float(gaussian) + 2 * float(gaussian_se):
         suspicion = suspect(model.told, problem.x, reference, found.where.range, config.seed, transform)
         spent += suspicion.evaluations
-        _warn_of(config.predicts, suspicion.reading)
+        _warn_of(config, suspicion.reading)
     return _as_json(found, (float(gaussian), float(gaussian_se)), spent)
 
 
@@ -71,11 +71,12 @@ def _all_whole(x: Tensor) -> bool:
     return bool((x == x.round()).all()) and float(x.abs().max()) * torch.finfo(x.dtype).eps < 1
 
 
-def _warn_of(told: str, reading: str | None) -> None:
+def _warn_of(config: NllConfig, reading: str | None) -> None:
     if reading is not None:
+        remedy = "its checkpoint may say it wrongly" if config.checkpoint else f"--predicts={reading}"
         sys.stderr.write(
-            f"warning: as {told} the model's output is worse than the linear denoiser, and as {reading} it is better: "
-            f"it seems to return {reading} (--predicts={reading})\n"
+            f"warning: as {config.predicts} the model's output is worse than the linear denoiser, and as {reading} it "
+            f"is better: it seems to return {reading} ({remedy})\n"
         )
 
 
@@ -98,7 +99,7 @@ def _as_json(found: Measurement, gaussian: tuple[float, float], spent: int) -> d
         }  # fmt: skip
     return {
         **out,
-        "best_nats": _record(found.best, 1.0),
+        "best_nats": None if found.best is None else _record(found.best, 1.0),
         "reference_nats": {"value": gaussian[0], "se": gaussian[1]},
         "estimand": own.estimand,
         "bias": f"{own.bias} (unbiased for the optimal denoiser)",

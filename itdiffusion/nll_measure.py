@@ -31,6 +31,7 @@ from itdiffusion.nll_problem import Problem
 BEYOND = 4.0
 """Nats of log-SNR by which a range goes on at an end where the model is worse than the Gaussian."""
 GIVEN = "given"
+LEAST_TO_CHOOSE = 4
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Measurement:
 
     Attributes:
         own: the model's own NLL over the range; outside it the Gaussian stands in.
-        best: the NLL with the better of model and Gaussian at each log-SNR, chosen on the other half of the examples.
+        best: the NLL with the better of model and Gaussian at each log-SNR, chosen on the other half of the examples;
+            None for fewer than 4 examples, of which no half has an error.
         dequantized: the model's own bound by dequantisation, where it was asked for.
         difference: own NLL less that of the second model, paired; None without one.
         other: the second model's own NLL.
@@ -59,7 +61,7 @@ class Measurement:
     """
 
     own: NllEstimate
-    best: NllEstimate
+    best: NllEstimate | None
     dequantized: NllEstimate | None
     difference: Estimate | None
     other: NllEstimate | None
@@ -111,11 +113,12 @@ def measure(
     )
 
 
-def _nlls(curve: Curve, config: NllConfig) -> tuple[NllEstimate, NllEstimate]:
+def _nlls(curve: Curve, config: NllConfig) -> tuple[NllEstimate, NllEstimate | None]:
+    enough = curve.n >= LEAST_TO_CHOOSE
     if curve.bins is not None:
-        return discrete_nll(curve), discrete_nll(curve, gaussian_member=True)
+        return discrete_nll(curve), discrete_nll(curve, gaussian_member=True) if enough else None
     own = continuous_nll(curve, control_variate=config.control_variate)
-    return own, continuous_nll(curve, gaussian_member=True)
+    return own, continuous_nll(curve, gaussian_member=True) if enough else None
 
 
 def _range(

@@ -8,7 +8,7 @@ import torch
 
 from common.device import pick_device
 from common.networks.arithmetic import set_arithmetic
-from common.results import write, write_arrays
+from common.results import is_written, write, write_arrays
 from common.results.tables.vae import Bounds, Curves
 from common.runs import Run
 from common.seeds import derive
@@ -30,6 +30,9 @@ def run_vae(preset: str, config: VAEConfig) -> None:
     try:
         _train_and_measure(run, config)
     except MeasuredBeforeError as error:  # its results were deleted or damaged after it had ended, say
+        if is_written(config.results_dir, Curves, run.id) and not config.force:
+            run.say("finished by another process meanwhile")
+            return
         run.say(f"{error}: trained again from the start")
         _train_and_measure(dataclasses.replace(run, anew=True), config)
 

@@ -18,8 +18,11 @@ from common.errors import UserError
 WEIGHTS = (".safetensors", ".pt", ".bin", ".json")
 
 
+@lru_cache(maxsize=256)
 def of_set(name: str, data_dir: Path) -> str:
     """Digest of the files of a registered set, train and test; empty for official, built-in or missing files.
+
+    Like all digests here it is made once in a process: a sweep of thousands of runs asks for it as often.
 
     Args:
         name: its registered name, or dsprites or 3dshapes.
@@ -40,6 +43,7 @@ def of_set(name: str, data_dir: Path) -> str:
     return ""
 
 
+@lru_cache(maxsize=256)
 def of_folder(folder: Path, below: bool = True) -> str:
     """Digest of the images in `folder` (and below it); empty where there are none."""
     folder = Path(folder).expanduser()
@@ -49,6 +53,7 @@ def of_folder(folder: Path, below: bool = True) -> str:
         return ""
 
 
+@lru_cache(maxsize=256)
 def of_path(path: Path) -> str:
     """Digest of a file, or of all files in and below a folder; empty where there is nothing."""
     path = Path(path).expanduser()
@@ -57,11 +62,27 @@ def of_path(path: Path) -> str:
     return of_files(path, (found for found in path.rglob("*") if found.is_file())) if path.is_dir() else ""
 
 
+@lru_cache(maxsize=256)
 def of_weights(path: Path) -> str:
     """Digest of a file of weights, or of the weights and settings in a folder (a run's log there is no part of it)."""
     if path.is_dir():
         return of_files(path, (found for found in path.rglob("*") if found.suffix in WEIGHTS and found.is_file()))
     return of_path(path)
+
+
+@lru_cache(maxsize=16)
+def of_attributes(data_dir: Path) -> str:
+    """Digest of CelebA's list of attributes; empty where there is none. Only those who read it count it in."""
+    try:
+        return of_path(celeba.find("train", resolve_data_dir(data_dir)) / celeba.ATTRIBUTES)
+    except UserError:
+        return ""
+
+
+def forget() -> None:
+    """Look at all files again at the next question."""
+    for asked in (of_set, of_folder, of_path, of_weights, of_attributes):
+        asked.cache_clear()
 
 
 def joined(**digests: str) -> dict[str, str]:
@@ -72,8 +93,7 @@ def joined(**digests: str) -> dict[str, str]:
 def _celeba_files(data_dir: Path) -> tuple[Path, list[Path]]:
     place = celeba.find("train", data_dir)
     names = {name for split in ("train", "test") for name in celeba.members(place, split)}
-    lists = [place / name for name in (celeba.PARTITION, celeba.ATTRIBUTES) if (place / name).is_file()]
-    return place, lists + [place / celeba.FOLDER / name for name in names]
+    return place, [place / celeba.PARTITION, *(place / celeba.FOLDER / name for name in names)]
 
 
 def _of_idx(name: str, data_dir: Path) -> str:

@@ -22,7 +22,7 @@ def of_files(root: Path, paths: Iterable[Path]) -> str:
     Of a large set it is kept beside the files with their sizes and times, and computed again where these differ.
     """
     try:
-        listed = [(str(path.relative_to(root)), path.stat()) for path in sorted(paths)]
+        listed = [(str(path.relative_to(root)), path.stat()) for path in sorted(paths) if path.name != KEPT]
     except OSError:
         return ""
     sizes = tuple((name, found.st_size, found.st_mtime_ns) for name, found in listed)

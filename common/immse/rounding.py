@@ -153,7 +153,7 @@ def _table(count: int, precision: float) -> tuple[Tensor, Tensor, float]:
     return mean - nodes, (precision * variance - 1) / NODES, NODES
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8)  # megabytes each
 def _windowed_table(count: int, precision: float) -> tuple[Tensor, Tensor, float]:
     """The same for many bins: nodes an eighth of the kernel's width apart, each over the bins that have weight there.
 

@@ -43,9 +43,9 @@ def read_arrays(results: Path, paper: str, experiment: str) -> list[tuple[dict[s
     """
     for root in (results, results / "reference"):
         found = []
-        for path in sorted((root / paper / "images").glob("*.npz")):
+        for path in whole.latest(sorted((root / paper / "images").glob("*.npz"))):
             try:
-                provenance = whole.read_provenance(path)
+                provenance = whole.steadily(lambda: whole.read_provenance(path))  # noqa: B023 (called at once)
                 if provenance.get("experiment") != experiment:
                     continue
             except whole.DamagedError as error:
@@ -63,13 +63,18 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         UserError: it is damaged.
     """
     try:
-        provenance = whole.read_provenance(path)
-        content = whole.read_content(path, provenance)
-        whole.compare(content, provenance)
+        content = whole.steadily(lambda: _content(path))
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (whole.DamagedError, ValueError, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from error
+
+
+def _content(path: Path) -> bytes:
+    provenance = whole.read_provenance(path)
+    content = whole.read_content(path, provenance)
+    whole.compare(content, provenance)
+    return content
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

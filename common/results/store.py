@@ -1,11 +1,9 @@
 """Writing and reading result tables: one CSV per run, beside a JSON that says where its numbers come from."""
 
-import contextlib
 import csv
 import gzip
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +38,7 @@ def write(results: Path, row_type: type, run_id: str, rows: Sequence[Any], prove
     path = table_path(results, declared.name, run_id, compressed=len(rows) > COMPRESS_ROWS)
     text = _to_csv(declared, rows)
     before = whole.files_of_run(path.parent.parent, run_id, str(provenance.get("experiment", "")))
-    beside = [name for name in before if not name.startswith(f"{path.parent.name}/")]
+    beside = {name: found for name, found in before.items() if not name.startswith(f"{path.parent.name}/")}
     record = {
         "table": declared.name,
         "schema_version": declared.version,
@@ -87,7 +85,7 @@ def ids_by_settings(results: Path, row_type: type) -> dict[str, list[str]]:
     """Ids of the runs in the table `row_type` by `config.settings_id`: several where data files had other contents."""
     found: dict[str, list[str]] = {}
     for path in files(results, table_of(row_type).name):
-        found.setdefault(_id_of(path).partition("-")[0], []).append(_id_of(path))
+        found.setdefault(whole.id_of(path).partition("-")[0], []).append(whole.id_of(path))
     return found
 
 
@@ -108,7 +106,7 @@ def read(results: Path, name: str, columns: Sequence[str] | None = None) -> pd.D
     declared = TABLES[name]
     wanted = list(columns) if columns is not None else declared.names()
     # Small files are joined as text and parsed in batches: a sweep may have thousands of them.
-    bodies = ((path, _body(declared, path)) for path in _latest(files(results, name)))
+    bodies = ((path, _body(declared, path)) for path in whole.latest(files(results, name)))
     frames = [_parse_all(declared, batch, wanted) for batch in _batches(bodies)]
     if not frames:
         return pd.DataFrame(columns=wanted)
@@ -143,24 +141,6 @@ def refuse_mixture(frame: pd.DataFrame, columns: Iterable[str]) -> None:
 
 
 Bodies = list[tuple[Path, str]]
-_OF_OWN_FILES = re.compile(r"[0-9a-f]{12}-[0-9a-f]{6}")
-
-
-def _id_of(path: Path) -> str:
-    return path.name.partition(".")[0]
-
-
-def _latest(paths: list[Path]) -> list[Path]:
-    """The files, but of runs that differ in the contents of their data files alone only the one that finished last."""
-    own = {_id_of(path)[:12] for path in paths if _OF_OWN_FILES.fullmatch(_id_of(path))}
-    last: dict[str, tuple[str, Path]] = {}
-    for path in paths:
-        settings = _id_of(path)[:12]
-        if settings in own:
-            with contextlib.suppress(whole.DamagedError):  # which `read` then says of the file itself
-                finished = str(whole.read_provenance(path).get("finished", ""))
-                last[settings] = max(last.get(settings, ("", path)), (finished, path))
-    return [path for path in paths if _id_of(path)[:12] not in last or path == last[_id_of(path)[:12]][1]]
 
 
 def _batches(bodies: Iterable[tuple[Path, str]], characters: int = 1 << 24) -> Iterator[Bodies]:
@@ -179,6 +159,10 @@ def _batches(bodies: Iterable[tuple[Path, str]], characters: int = 1 << 24) -> I
 
 def _body(declared: Table, path: Path) -> str:
     """The rows of one CSV as text, after checking its schema version, its header and the number of rows."""
+    return whole.steadily(lambda: _body_once(declared, path), UserError)
+
+
+def _body_once(declared: Table, path: Path) -> str:
     try:
         meta = whole.read_provenance(path)
         version, rows = meta["schema_version"], meta["rows"]

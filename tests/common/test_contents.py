@@ -98,13 +98,40 @@ def test_other_contents_are_another_run_and_the_same_contents_the_same(name, tmp
     assert identity(config)["contents"]
     for path in place.rglob("*"):
         os.utime(path, (1, 1))
+    contents.forget()
     assert run_id(config_of(place)) == first
     write(place, 80)
+    contents.forget()
     assert run_id(config_of(place)) != first
     assert settings_id(config_of(place)) == settings_id(config)
     assert run_id(config) == first, "a run keeps its id while its files change"
     write(place, 40)
+    contents.forget()
     assert run_id(config_of(place)) == first
+
+
+@pytest.mark.parametrize("digest", [contents.of_path, contents.of_weights, contents.of_folder])
+def test_what_is_kept_beside_a_folder_is_no_part_of_it(digest, tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "LARGE", 1)
+    pictures(tmp_path, 7)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    found = set()
+    for _ in range(3):
+        contents.forget()
+        digests._digest.cache_clear()
+        found.add(digest(tmp_path))
+    assert (tmp_path / digests.KEPT).exists()
+    assert len(found) == 1
+
+
+def test_a_list_that_a_run_does_not_read_is_no_part_of_it(tmp_path):
+    own_celeba(tmp_path, 40)
+    faces = run_id(VAEConfig(dataset="celeba", data_dir=tmp_path))
+    coded = run_id(InfoConfig(dataset="celeba", data_dir=tmp_path))
+    (tmp_path / celeba.ATTRIBUTES).write_text("2\nSmiling\n")
+    contents.forget()
+    assert run_id(VAEConfig(dataset="celeba", data_dir=tmp_path)) == faces
+    assert run_id(InfoConfig(dataset="celeba", data_dir=tmp_path)) != coded
 
 
 def test_official_files_and_built_in_sets_have_none(tmp_path, monkeypatch):
@@ -115,11 +142,13 @@ def test_official_files_and_built_in_sets_have_none(tmp_path, monkeypatch):
 
     official = {stem: md5((tmp_path / stem).read_bytes()) for stem in arrays}
     monkeypatch.setitem(IDX_CONTENTS, "mnist", official)
+    contents.forget()
     assert own
     assert contents.of_set("mnist", tmp_path) == ""
     for stem in arrays:  # and so has a copy that is zipped
         (tmp_path / f"{stem}.gz").write_bytes(gzip.compress((tmp_path / stem).read_bytes()))
         (tmp_path / stem).unlink()
+    contents.forget()
     assert contents.of_set("mnist", tmp_path) == ""
 
 
@@ -135,12 +164,15 @@ def test_the_digest_of_a_large_set_is_made_once(tmp_path, monkeypatch):
     assert not (tmp_path / digests.KEPT).exists()
     monkeypatch.setattr(digests, "LARGE", 1)
     digests._digest.cache_clear()
+    contents.forget()
     assert contents.of_folder(tmp_path) == small
     assert small in json.loads((tmp_path / digests.KEPT).read_text()).values()
     digests._digest.cache_clear()
+    contents.forget()
     with monkeypatch.context() as patch:
         patch.setattr(digests, "file_md5", lambda path: pytest.fail("read again"))
         assert contents.of_folder(tmp_path) == small
     (tmp_path / digests.KEPT).write_text("[not what it was]")
     digests._digest.cache_clear()
+    contents.forget()
     assert contents.of_folder(tmp_path) == small

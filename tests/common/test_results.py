@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 import common.results.store as store
+import common.results.whole as whole
 from common.errors import UserError
 from common.results import (
     TABLES,
@@ -304,9 +305,9 @@ def test_a_run_is_finished_when_all_that_it_wrote_is_whole(tmp_path, row_type):
     write_arrays(tmp_path, "paper", "id", {"x": np.arange(500)}, provenance)
     write(tmp_path, row_type, "id", [row(row_type)], provenance)
     array = tmp_path / "paper/images/id.npz"
-    whole, told = array.read_bytes(), []
+    content, told = array.read_bytes(), []
     assert is_written(tmp_path, row_type, "id", told.append)
-    for damaged in (whole[:200], whole[:100] + b"\xff" + whole[101:], b""):
+    for damaged in (content[:200], content[:100] + b"\xff" + content[101:], b""):
         array.write_bytes(damaged)
         assert not is_written(tmp_path, row_type, "id", told.append)
         assert "images/id.npz" in told[-1]
@@ -315,9 +316,38 @@ def test_a_run_is_finished_when_all_that_it_wrote_is_whole(tmp_path, row_type):
     array.unlink()
     assert not is_written(tmp_path, row_type, "id", told.append)
     assert "images/id.npz: it is missing" in told[-1]
-    array.write_bytes(whole)
+    array.write_bytes(content)
     assert is_written(tmp_path, row_type, "id", told.append)
     assert len(told) == 4
+
+
+def test_a_table_of_another_start_than_the_last_one_is_found(tmp_path, row_type):
+    provenance = {"experiment": "one"}
+    write_arrays(tmp_path, "paper", "id", {"x": np.arange(5)}, provenance)
+    write(tmp_path, row_type, "id", [row(row_type)], provenance)
+    write_arrays(tmp_path, "paper", "id", {"x": np.arange(6)}, provenance)  # and then it was killed
+    told = []
+    assert not is_written(tmp_path, row_type, "id", told.append)
+    assert "of another start of the run" in told[0]
+
+
+def test_what_is_about_to_be_replaced_is_read_again(tmp_path, row_type, monkeypatch):
+    path = write(tmp_path, row_type, "id", [row(row_type)], {})
+    old, record = path.read_bytes(), path.with_suffix(".json").read_bytes()
+    write(tmp_path, row_type, "id", [row(row_type, n=2)], {})
+    new = path.read_bytes()
+    path.write_bytes(old)  # the provenance is the new one's
+    monkeypatch.setattr(whole.time, "sleep", lambda seconds: path.write_bytes(new))
+    assert read(tmp_path, "paper/table")["n"].tolist() == [2]
+    path.write_bytes(old)
+    assert is_written(tmp_path, row_type, "id")
+    assert record != path.with_suffix(".json").read_bytes()
+
+
+def test_pictures_of_the_run_that_finished_last_are_shown(tmp_path):
+    for run, finished in (("0123456789ab-000000", "2"), ("0123456789ab-111111", "1"), ("0123456789ab", "0")):
+        write_arrays(tmp_path, "paper", run, {"x": np.zeros(1)}, {"experiment": "e", "finished": finished, "id": run})
+    assert [provenance["id"] for provenance, _ in read_arrays(tmp_path, "paper", "e")] == ["0123456789ab-000000"]
 
 
 def test_what_another_experiment_wrote_of_the_same_run_is_not_in_its_list(tmp_path, row_type):

@@ -257,11 +257,13 @@ def test_a_changed_file_is_a_new_run_and_said(tmp_path, capsys, lab):
     run_sweep(experiment, [])
     assert len(ran) == 1
     file.write_bytes(b"other")
+    contents.forget()
     capsys.readouterr()
     run_sweep(experiment, [])
     assert len(set(ran)) == 2
     assert f"not those of run {ran[0]}" in capsys.readouterr().err
     assert read(tmp_path, "paper/sweep")["m"].tolist() == [2]
     file.write_bytes(b"first")
+    contents.forget()
     run_sweep(experiment, [])
     assert len(ran) == 2

@@ -36,6 +36,22 @@ def test_relative_paths_are_of_the_folder_where_they_were_typed(elsewhere, tmp_p
     ]  # fmt: skip
 
 
+def test_members_of_runs_and_fine_tuned_ones(elsewhere):
+    (elsewhere / "run").mkdir()
+    assert as_typed(["--members", "run@1", "tuned:run", "tuned:iddpm", "noise", "--checkpoint", "run@0"]) == [
+        "--members", f"{elsewhere}/run@1", f"tuned:{elsewhere}/run", "tuned:iddpm", "noise",
+        "--checkpoint", f"{elsewhere}/run@0",
+    ]  # fmt: skip
+
+
+def test_the_same_folder_by_a_link_is_this_folder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("INVOKED_FROM", str(tmp_path / "link"))
+    assert str(user_path("a")) == "a"
+
+
 def test_the_home_folder(elsewhere, tmp_path):
     home = tmp_path / "home"
     assert as_typed(["--data-dir=~/x", "--results-dir", "~/r", "--checkpoint", "~/c", "--name", "~/n"]) == [

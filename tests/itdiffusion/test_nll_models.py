@@ -177,6 +177,13 @@ def test_the_nll_of_each_example(run):
     assert abs(mean_apart) < 4 * apart / 20 + found["nll_nats"]["tail"]
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_few_examples_have_the_models_own_number(run, n):
+    found, _ = run(f"--denoiser my_models:eps {DATA} --n {n}")
+    assert math.isfinite(found["nll_nats"]["value"])
+    assert found["best_nats"] is None
+
+
 def test_the_mass_of_each_example(run, folder):
     signs = torch.randint(2, (301,), generator=generator(2)) * 2 - 1
     np.save("signs.npy", torch.stack([signs, torch.zeros_like(signs)], 1).numpy())
