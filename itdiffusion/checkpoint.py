@@ -47,6 +47,7 @@ def read_config(folder: Path) -> ImagesConfig:
     """
     try:
         fields = json.loads((folder / "config.json").read_text())
+        fields.pop("contents", None)  # digests of the data that it read, no setting
         known = {item.name for item in dataclasses.fields(ImagesConfig)}
         if not {"members", "network", "loc"} <= set(fields) <= known:
             raise ValueError("of another kind of run")

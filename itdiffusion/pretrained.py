@@ -21,7 +21,7 @@ IDDPM_STEPS = 4000
 class PretrainedDenoiser(nn.Module):
     """eps_hat(z, logsnr) of a network that was trained on whole steps, the time interpolated in log-SNR, per sample.
 
-    At the log-SNR of a step it is fed exactly what training fed it there; beyond the ends of its schedule the time is held.
+    At the log-SNR of a step it is fed what training fed it there; beyond the ends of its schedule the time is held.
 
     Args:
         network: takes (x, t), t what `schedule.logsnr_to_network_t` gives.

@@ -98,7 +98,8 @@ def test_iddpm_is_fed_at_the_log_snr_of_a_step_what_its_training_fed_there(iddpm
     with torch.no_grad():
         expected = network.eval()(images(), (step * 1000 / 4000).float())[:, :3]
         # float32 network; one step off, a quarter of a unit of time, differs by 1e-2 here
-        torch.testing.assert_close(denoiser(images(), torch.logit(cosine[1] / cosine[0])), expected, rtol=1e-4, atol=1e-4)
+        logsnr = torch.logit(cosine[1] / cosine[0])
+        torch.testing.assert_close(denoiser(images(), logsnr), expected, rtol=1e-4, atol=1e-4)
         own, _ = denoiser.step_model()(images(), step.long())
     torch.testing.assert_close(own, expected)
 
