@@ -1,12 +1,17 @@
 """The error of a mean score against the spread over simulated grids of known structure, many at a time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from common.results import read_arrays
+from vae.folds import fold_of
 from vae.score_errors import IMAGES, IMAGES_AND_NETWORKS, MeanErrors, over_images
 from vae.score_files import partitions
 from vae.scores import ScoreSums
 
+ROOT = Path(__file__).resolve().parents[2]
 GRIDS, K, N = 1000, 10, 100
 STRUCTURES = {  # standard deviations: level of a network, memorization of an image, of a network, network x fold, noise
     "noise": (0.0, 0.5, 0.0, 0.0, 0.3),
@@ -107,3 +112,19 @@ def test_runs_are_sorted_into_their_repeats():
         assert (fold == expected).all()
     assert partitions(outside[:-1]) is None
     assert partitions(source.random((8, 60)) < 0.5) is None  # random halves
+
+
+def test_the_errors_that_the_readmes_quote_are_those_of_the_reference():
+    """5.3 +- 0.1 and 19.8 +- 0.4 nats on 6,000 images of Fashion-MNIST, from the log p(x) of its ten networks."""
+    (arrays,) = (
+        arrays
+        for provenance, arrays in read_arrays(ROOT / "results" / "reference", "vae", "cv")
+        if provenance["config"]["dataset"] == "fashion-mnist"
+    )
+    order = np.argsort(arrays["folds"])
+    errors = MeanErrors(6000, len(arrays["epochs"]))
+    errors.add(arrays["train_logpx"][order], fold_of(6000, 10, 42, 0).numpy())
+    found = dict(zip(arrays["epochs"].tolist(), errors.found(), strict=True))
+    assert f"mean score 5.3 nats at epoch 10, 19.8 ± {found[50].se:.1f} at 50" in (ROOT / "README.md").read_text()
+    words = " ".join((ROOT / "vae" / "README.md").read_text().split())
+    assert f"from 5.3 ± {found[10].se:.1f} nats (epoch 10) to 19.8 ± {found[50].se:.1f} (epoch 50)" in words
