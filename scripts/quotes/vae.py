@@ -30,13 +30,14 @@ def digits() -> Mapping[str, float]:
         found[f"logpx_{split}"], found[f"logpx_{split}_se"] = float(row["logpx_nats"]), float(row["logpx_se"])
     scores = select.only(reference("vae/memorization"), dataset="digits", epoch=60)
     kinds = {"fast": (1e-3, "bernoulli"), "slow": (1e-4, "bernoulli"), "diffusion": (1e-3, "denoiser")}
+    series: dict[str, pd.Series[float]] = {}
     for name, (lr, model) in kinds.items():
         own = scores[(scores["lr"] == lr) & scores["model"].str.startswith(model)].set_index("index")["score"]
         found |= {f"{name}_mean": float(own.mean()), f"{name}_top": float(own.max())}
         found |= {f"{name}_{q}": quantile(own.to_numpy(), q / 100).value for q in (50, 95)}
-        kinds[name] = own  # type: ignore[assignment]
-    found["diffusion_top_index"] = int(kinds["diffusion"].idxmax())  # type: ignore[attr-defined]
-    both = pd.concat([kinds["diffusion"], kinds["fast"]], axis=1)  # type: ignore[list-item]
+        series[name] = own
+    found["diffusion_top_index"] = int(series["diffusion"].idxmax())
+    both = pd.concat([series["diffusion"], series["fast"]], axis=1)
     found["rank"] = float(stats.spearmanr(both.iloc[:, 0], both.iloc[:, 1]).statistic)
     pairs = select.only(reference("vae/duplicates"), dataset="digits")
     return found | {"closest": 100 * float(pairs["distance"].min())}
