@@ -203,11 +203,11 @@ class DDPM:
 
     Attributes:
         betas: (N,) float64 in (0, 1).
-        offset: o of the cosine schedule, None for any other.
+        time_per_step: what the time that a network is fed grows by at each step: 1 for DDPM, 1,000 / N for IDDPM.
     """
 
     betas: Tensor
-    offset: float | None = None
+    time_per_step: float = 1.0
 
     def __post_init__(self) -> None:
         betas = torch.as_tensor(self.betas).detach().cpu().double()
@@ -216,16 +216,22 @@ class DDPM:
         object.__setattr__(self, "betas", betas)
 
     @classmethod
-    def linear(cls, steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "DDPM":
+    def linear(
+        cls, steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02, time_per_step: float = 1.0
+    ) -> "DDPM":
         """Return betas on a line from beta_start to beta_end (Ho et al. 2020; Hugging Face `ddpm-cifar10-32`)."""
-        return cls(torch.linspace(beta_start, beta_end, steps, dtype=torch.float64))
+        return cls(torch.linspace(beta_start, beta_end, steps, dtype=torch.float64), time_per_step)
 
     @classmethod
     def cosine(cls, steps: int = 4000, offset: float = 0.008) -> "DDPM":
-        """Return beta_i = min(1 - abar((i+1)/N) / abar(i/N), 0.999), abar of `logsnr_to_network_t` (IDDPM, eq. 17)."""
+        """Return IDDPM's beta_i = min(1 - abar((i+1)/N) / abar(i/N), 0.999), time 1,000 / N a step.
+
+        abar(u) = cos^2((u+o)/(1+o) pi/2) up to a factor (Nichol and Dhariwal 2021, eq. 17); its own code feeds step i,
+        of signal abar((i+1)/N), as the time 1,000 i / N (`rescale_timesteps` of improved-diffusion).
+        """
         u = torch.arange(steps + 1, dtype=torch.float64) / steps
         abar = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
-        return cls((1 - abar[1:] / abar[:-1]).clamp(max=0.999), offset)
+        return cls((1 - abar[1:] / abar[:-1]).clamp(max=0.999), 1000 / steps)
 
     @property
     def steps(self) -> int:
@@ -282,18 +288,11 @@ class DDPM:
         return left + fraction.clamp(0, 1)
 
     def logsnr_to_network_t(self, logsnr: Tensor) -> Tensor:
-        """Return what the network is fed at each log-SNR a.
+        """Return what the network is fed at each log-SNR: at step i what training fed it there, in between on a line.
 
-        A linear schedule's network is fed the step. The cosine one (IDDPM) is fed 1,000 u, where
-        abar(u) = cos^2((u+o)/(1+o) pi/2) / cos^2(o/(1+o) pi/2), in closed form
-        1000 ((1+o) (2/pi) acos(cos(o/(1+o) pi/2) sqrt(s(a))) - o). IDDPM's own step i has u = (i+1)/N and was trained
-        with 1,000 i/N: a difference of one step in N.
+        That is `time_per_step` times the fractional step, and that of the first and last step beyond the ends.
         """
-        if self.offset is None:
-            return self.logsnr_to_t(logsnr)
-        o = self.offset
-        cosine = math.cos(o / (1 + o) * math.pi / 2) * torch.exp(logsigmoid(logsnr) / 2)
-        return 1000 * ((1 + o) * (2 / math.pi) * torch.acos(cosine) - o)
+        return self.time_per_step * self.logsnr_to_t(logsnr)
 
     def prior_std(self, T: float) -> float:
         """Return 1."""

@@ -24,7 +24,7 @@ FILES = "expected config.json and diffusion_pytorch_model.safetensors (or .bin)"
 class PretrainedDenoiser(nn.Module):
     """eps_hat(z, logsnr) of a network that was trained on whole steps, the time interpolated in log-SNR, per sample.
 
-    Beyond the ends of its schedule a linear one holds the time, as published; the cosine one goes on to 0 and 1,000.
+    At the log-SNR of a step it is fed what training fed it there; beyond the ends of its schedule the time is held.
 
     Args:
         network: takes (x, t), t what `schedule.logsnr_to_network_t` gives.
@@ -63,7 +63,7 @@ class PretrainedDenoiser(nn.Module):
 
     def step_model(self) -> StepModel:
         """eps_hat and the variance's v at whole steps, fed as in training: i for DDPM, 1,000 i / N for IDDPM."""
-        scale = 1.0 if self.schedule.offset is None else 1000 / self.schedule.steps
+        scale = self.schedule.time_per_step
 
         def model(x_t: Tensor, step: Tensor) -> tuple[Tensor, Tensor | None]:
             out = self.network(x_t, step.to(x_t) * scale)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from scripts import diffusion_arrays as arrays
 from scripts import diffusion_parts as parts
-from scripts import select, style
+from scripts import select, slopes, style
 from scripts.registry import Product
 
 TABLE = "diffusion/toy_bound"
@@ -72,8 +72,7 @@ def bound_m(results: Path) -> Figure:
     fig = style.figure(style.PAGE, 2.9)
     left, right = fig.subplots(1, 2)
     for variant, look in zip(parts.VARIANTS, style.LOOKS, strict=False):
-        summary = select.over_seeds(select.only(rows, variant=variant), "m", "bound_nats")
-        _draw_slope(left, summary, look, f"bound, {variant}")
+        _draw_bound_m(left, select.only(rows, variant=variant), look, f"bound, {variant}")
     _draw_kl_m(right, select.only(rows, variant="published"), style.LOOKS[1])
     for axes, label in ((left, "bound (nats)"), (right, "test KL (nats)")):
         axes.set(xlabel="training examples m", ylabel=label)
@@ -81,8 +80,8 @@ def bound_m(results: Path) -> Figure:
         style.log_ticks(axes, sorted(rows["m"].unique()))
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
-    note = "slope: least squares on logs, with its 95% interval"
-    style.title(fig, parts.describe(rows, "m"), [f"left: {select.band_note(rows, 'm')}; {note}"], source)
+    notes = [f"left: {select.band_note(rows, 'm')}", f"{slopes.NOTE}; m from {FIT_FROM}"]
+    style.title(fig, parts.describe(rows, "m"), notes, source)
     return fig
 
 
@@ -145,8 +144,16 @@ def _draw_kl(axes: Axes, rows: pd.DataFrame, x: str, look: style.Look, label: st
         style.curve(axes, summary, look, label)
 
 
-KL_FIT_FROM = 100
-"""Smallest m of the slope of the test KL: ten points leave most of the law without mass, another regime."""
+FIT_FROM = 100
+"""Smallest m of a slope in m: ten points leave most of the law without mass, another regime."""
+
+
+def slope_m(rows: pd.DataFrame, column: str) -> slopes.PowerLaw | None:
+    """The power law in m of a column's positive values, each seed one, from `FIT_FROM` on; None: a single m there."""
+    fitted = rows[(rows["m"] >= FIT_FROM) & (rows[column] > 0)]
+    if fitted["m"].nunique() < 2:
+        return None
+    return slopes.power_law(fitted["m"].to_numpy(float), fitted[column].to_numpy(float))
 
 
 def _draw_kl_m(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
@@ -161,17 +168,14 @@ def _draw_kl_m(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
     medians = shown.groupby("m")["kl_test_nats"].median()
     axes.scatter(shown["m"], shown["kl_test_nats"], s=8, facecolor="none", edgecolor=look.color, linewidth=0.7,
                  label="test KL, exact: each seed")  # fmt: skip
-    fitted = medians[medians.index >= KL_FIT_FROM]
-    label = "median"
-    if len(fitted) > 1:
-        x = fitted.index.to_numpy(float)
-        slope = select.fit_slope(x, fitted.to_numpy(float))
-        label = f"median: slope {slope} (m from {KL_FIT_FROM})"
-        axes.plot(x, slope.at(x), color=look.color, linewidth=0.7, linestyle=(0, (1, 1)))
+    law = slope_m(shown, "kl_test_nats")
+    label = "median" if law is None else f"median: {law}"
+    _draw_line(axes, law, medians.index.to_numpy(float), look)
     axes.plot(medians.index, medians, color=look.color, linestyle=look.line, marker=look.marker, label=label)
 
 
-def _draw_slope(axes: Axes, summary: pd.DataFrame, look: style.Look, name: str) -> None:
+def _draw_bound_m(axes: Axes, rows: pd.DataFrame, look: style.Look, name: str) -> None:
+    summary = select.over_seeds(rows, "m", "bound_nats")
     positive = summary[summary["mean"] > 0]
     hidden = summary.loc[summary["mean"] <= 0, "x"]
     if len(hidden):
@@ -179,14 +183,17 @@ def _draw_slope(axes: Axes, summary: pd.DataFrame, look: style.Look, name: str) 
         axes.text(0.02, 0.02 + 0.06 * len(axes.texts), text, transform=axes.transAxes, fontsize=6)
     if positive.empty:
         return
-    if len(positive) == 1:
-        style.curve(axes, positive, look, name, floor=0.1 * float(positive["mean"].min()))
-        return
-    x = positive["x"].to_numpy(float)
-    slope = select.fit_slope(x, positive["mean"].to_numpy(float))
+    law = slope_m(rows, "bound_nats")
     # A band that reaches zero has no place on a logarithmic axis: it is cut a factor ten under the lowest mean.
-    style.curve(axes, positive, look, f"{name}: slope {slope}", floor=0.1 * float(positive["mean"].min()))
-    axes.plot(x, slope.at(x), color=look.color, linewidth=0.7, linestyle=(0, (1, 1)))
+    label = name if law is None else f"{name}: {law}"
+    style.curve(axes, positive, look, label, floor=0.1 * float(positive["mean"].min()))
+    _draw_line(axes, law, positive["x"].to_numpy(float), look)
+
+
+def _draw_line(axes: Axes, law: slopes.PowerLaw | None, m: np.ndarray, look: style.Look) -> None:
+    if law is not None and law.slope is not None:
+        x = m[m >= FIT_FROM]
+        axes.plot(x, law.slope.at(x), color=look.color, linewidth=0.7, linestyle=(0, (1, 1)))
 
 
 def _draw_stack(axes: Axes, rows: pd.DataFrame) -> None:

@@ -57,7 +57,7 @@ endef
 FIGURES_DIRECT := $(filter $(FIGURES_DIR)/% $(TABLES_DIR)/%,$(MAKECMDGOALS))
 FIGURES_ALL :=
 FIGURES_INPUTS :=
-FIGURES_SCRIPTS := scripts/style.py scripts/select.py
+FIGURES_SCRIPTS := scripts/style.py scripts/select.py scripts/slopes.py
 # The products of each paper, and of the lab itself.
 include $(sort $(wildcard scripts/figures_*.mk))
 

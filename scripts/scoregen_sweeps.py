@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scripts import scoregen_parts as parts
-from scripts import select, style
+from scripts import select, slopes, style
 from scripts.registry import Product
 
 CAPACITY = "scoregen/capacity"
@@ -120,7 +120,7 @@ def samples(results: Path) -> Figure:
         style.log_ticks(axes, sorted({round(x) for line in axes.collections for x in line.get_offsets()[:, 0]}))
         axes.legend(loc="upper right", fontsize=5.8)
     panels[0].set_ylabel("least KL over training time (nats)")
-    notes = ["rings: single seeds; slope: least squares on logs, 95% interval; none where p < 0.01 for a line"]
+    notes = [f"rings: single seeds; {slopes.NOTE}"]
     style.title(fig, "Early-stopped KL against the sample size", notes, source)
     return fig
 
@@ -189,21 +189,14 @@ def _one_width(rows: pd.DataFrame, sweep: str) -> pd.DataFrame:
 
 def _draw_slope(axes: Axes, best: pd.DataFrame, look: style.Look, label: str) -> None:
     n, kl = best["n"].to_numpy(float), best["kl_nats"].to_numpy(float)
-    slope = select.fit_slope(n, kl)
+    law = slopes.power_law(n, kl)
     axes.scatter(n, kl, s=8, facecolor="none", edgecolor=look.color, linewidth=0.6)
     x = np.unique(n)
     means = best.groupby("n")["kl_nats"].mean()
     axes.plot(means.index, means, color=look.color, linestyle="none", marker=look.marker)
-    bent = select.lack_of_fit(n, kl) < 0.01
-    axes.plot(
-        x,
-        means if bent else slope.at(x),
-        color=look.color,
-        linestyle=look.line,
-        marker=look.marker,
-        markevery=[],
-        label=f"{label}: {'no power law' if bent else slope}",
-    )
+    line = means if law.slope is None else law.slope.at(x)
+    text = f"{label}: {law}"
+    axes.plot(x, line, color=look.color, linestyle=look.line, marker=look.marker, markevery=[], label=text)
 
 
 def _draw_guide(axes: Axes) -> None:

@@ -10,7 +10,7 @@ from scripts import scoregen_clusters as clusters
 from scripts import scoregen_dynamics as dynamics
 from scripts import scoregen_parts as parts
 from scripts import scoregen_sweeps as sweeps
-from scripts import select, style
+from scripts import select, slopes, style
 from scripts.registry import Product, Sheet
 from scripts.summaries import number
 
@@ -63,31 +63,35 @@ def capacity(results: Path) -> Sheet:
     return Sheet("Capacity", _note(note, source), pd.DataFrame(lines))
 
 
-def slopes(results: Path) -> Sheet:
+def slope_sheet(results: Path) -> Sheet:
     """Log-log slopes of the early-stopped KL in n, with 95% intervals, beside -2/5."""
     found, source = sweeps.all_samples(results)
     lines = []
     for (sweep, network), best in found.items():
         n = best["n"].to_numpy(float)
-        slope = select.fit_slope(n, best["kl_nats"].to_numpy(float))
-        straight = select.lack_of_fit(n, best["kl_nats"].to_numpy(float))
-        time = select.fit_slope(n, best["time"].to_numpy(float))
+        kl, time = (slopes.power_law(n, best[column].to_numpy(float)) for column in ("kl_nats", "time"))
         lines.append(
             {
                 "model": sweeps.MODELS[network],
                 "sweep": sweeps.SWEEPS[sweep],
                 "n": f"{n.min():,.0f} to {n.max():,.0f}",
-                "slope of the least KL": str(slope),
-                "is it a line (p)": f"{straight:.2g}" if np.isfinite(straight) else "",
-                "slope of its time": str(time),
+                "slope of the least KL": _slope(kl),
+                "is it a line (p)": _p(kl),
+                "slope of its time": _slope(time),
+                "is that a line (p)": _p(time),
                 "theorem": "KL <= c n^(-2/5) at time n^(2/5)" if sweep == "samples_m=n" else "",
             }
         )
-    note = (
-        "least squares on logs over all seeds, 95% interval; p of a line in log n, from the spread over seeds: below "
-        "0.01 the slope describes nothing; the theorem bounds from above, at m = n"
-    )
+    note = f"{slopes.NOTE}; p from the spread over seeds; the theorem bounds the KL from above, at m = n"
     return Sheet("Slopes of the early-stopped KL in the sample size", _note(note, source), pd.DataFrame(lines))
+
+
+def _slope(law: slopes.PowerLaw) -> str:
+    return "none" if law.slope is None else str(law.slope)
+
+
+def _p(law: slopes.PowerLaw) -> str:
+    return f"{law.p:.2g}" if np.isfinite(law.p) else ""
 
 
 def cluster_sheet(results: Path) -> Sheet:
@@ -131,7 +135,7 @@ def products() -> list[Product]:
     drawn: list[tuple[str, str, str, Callable[[Path], Sheet]]] = [
         ("score_table_minima", parts.KL, "mixture", minima),
         ("score_table_capacity", sweeps.CAPACITY, "capacity", capacity),
-        ("score_table_slopes", parts.KL, "samples", slopes),
+        ("score_table_slopes", parts.KL, "samples", slope_sheet),
         ("score_table_clusters", clusters.TABLE, "clusters", cluster_sheet),
     ]
     return [

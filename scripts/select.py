@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -105,12 +104,22 @@ def over_seeds(frame: pd.DataFrame, x: str, y: str, se: str | None = None) -> pd
         n = len(values)
         if n > 1:
             error = values.std(ddof=1) / np.sqrt(n)
-            half = error * stats.t.ppf(0.975, n - 1)
+            half = t_half(values)
         else:
             error = float(group[se].iloc[0]) if se is not None else np.nan
             half = 1.96 * error
         records.append({"x": value, "mean": values.mean(), "se": error, "half": half, "n": n})
     return pd.DataFrame(records, columns=["x", "mean", "se", "half", "n"])
+
+
+def t_half(values: np.ndarray) -> float:
+    """Half-width of the 95% t-interval of the mean of n >= 2 independent values, t_{0.975, n-1} s / sqrt(n).
+
+    >>> f"{t_half(np.array([0.0, 2.0])):.3f}"
+    '12.706'
+    """
+    n = len(values)
+    return float(values.std(ddof=1) / np.sqrt(n) * stats.t.ppf(0.975, n - 1))
 
 
 def band_note(frame: pd.DataFrame, x: str, y: str | None = None) -> str:
@@ -128,60 +137,15 @@ def band_note(frame: pd.DataFrame, x: str, y: str | None = None) -> str:
     return f"band: 95% interval of the mean over {high if low == high else f'{low} to {high}'} seeds{left_out}"
 
 
-@dataclass(frozen=True)
-class Slope:
-    """Exponent b of y = c x^b with its 95% interval (NaN with fewer than three points)."""
+def share_interval(k: np.ndarray, n: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Exact 95% interval of a proportion (Clopper and Pearson 1934), for k of n independent cases, elementwise.
 
-    value: float
-    low: float
-    high: float
-    intercept: float
-
-    def __str__(self) -> str:
-        """`-0.51 [-0.60, -0.42]`."""
-        interval = f" [{self.low:.2f}, {self.high:.2f}]" if np.isfinite(self.low) else ""
-        return f"{self.value:.2f}{interval}"
-
-    def at(self, x: np.ndarray) -> np.ndarray:
-        """The fitted curve c x^b."""
-        return np.exp(self.intercept) * x**self.value
-
-
-def fit_slope(x: np.ndarray, y: np.ndarray) -> Slope:
-    """Least squares of log y on log x; the interval is Student's, from the residuals.
-
-    Args:
-        x: positive, at least two different values.
-        y: positive.
-
-    Raises:
-        ValueError: a value is not positive, or x does not vary.
-
-    >>> f"{fit_slope(np.array([1.0, 10.0, 100.0]), np.array([3.0, 0.3, 0.03])).value:.6f}"
-    '-1.000000'
+    >>> low, high = share_interval(np.array([0, 1]), 1000)
+    >>> [f"{1000 * value:.2f}" for value in (*low, *high)]
+    ['0.00', '0.03', '3.68', '5.56']
     """
-    if np.any(x <= 0) or np.any(y <= 0) or np.unique(x).size < 2:
-        raise ValueError("a log-log slope takes positive values at two or more places")
-    fit = stats.linregress(np.log(x), np.log(y))
-    half = stats.t.ppf(0.975, len(x) - 2) * fit.stderr if len(x) > 2 else np.nan
-    return Slope(float(fit.slope), float(fit.slope - half), float(fit.slope + half), float(fit.intercept))
-
-
-def lack_of_fit(x: np.ndarray, y: np.ndarray) -> float:
-    """p-value of log y being linear in log x, from the spread of repeated values at one x (seeds).
-
-    F = (SS of the line - SS of a mean at each x) / (number of x - 2) over SS of the means / (n - number of x). NaN with
-    fewer than three different x, or without repetitions.
-
-    Args:
-        x, y: as in `fit_slope`.
-    """
-    log_x, log_y = np.log(x), np.log(y)
-    fit = stats.linregress(log_x, log_y)
-    line = float(np.square(log_y - fit.intercept - fit.slope * log_x).sum())
-    groups = [log_y[x == value] for value in np.unique(x)]
-    within = float(sum(np.square(group - group.mean()).sum() for group in groups))
-    places, rest = len(groups) - 2, len(x) - len(groups)
-    if places < 1 or rest < 1 or within == 0:
-        return float("nan")
-    return float(stats.f.sf((line - within) / places / (within / rest), places, rest))
+    k, n = np.broadcast_arrays(np.asarray(k, float), np.asarray(n, float))
+    with np.errstate(invalid="ignore"):
+        low = np.where(k > 0, stats.beta.ppf(0.025, k, n - k + 1), 0.0)
+        high = np.where(k < n, stats.beta.ppf(0.975, k + 1, n - k), 1.0)
+    return low, high

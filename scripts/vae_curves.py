@@ -76,20 +76,17 @@ def losses(results: Path, dataset: str) -> Figure:
 
 def imported(results: Path, dataset: str) -> Figure:
     """Loss curves of imported networks: mean over networks against epochs, training and held-out fold."""
-    frame, source = parts.rows(results, parts.LOSSES, dataset, lambda rows: parts.largest(rows, ["model", "seed", "m"]))
+    frame, source = parts.imported_rows(results, dataset)
     fig, panels = _panels(parts.rates(frame))
     for axes, lr in zip(panels, parts.rates(frame), strict=True):
         for split, look in zip(("train", "test"), style.LOOKS[:2], strict=True):
             rows = frame[(frame["lr"] == lr) & (frame["split"] == split)]
-            networks = rows.groupby("epoch")["loss_nats"].agg(["mean", "std", "size"]).reset_index()
-            half = 1.96 * networks["std"] / np.sqrt(networks["size"])
-            summary = networks.assign(x=networks["epoch"], half=half, n=networks["size"])
+            summary = parts.over_networks(rows, "loss_nats")
             style.curve(axes, summary, look, "training" if split == "train" else "held-out fold")
         _from_above(axes, frame, "loss_nats")
         axes.set(xlabel="epoch", ylabel="negative ELBO (nats per image)", title=f"learning rate {lr:g}")
     style.legend_below(fig, panels, 2)
-    note = "band: 95% interval of the mean over networks"
-    style.title(fig, f"Imported losses: {dataset}, {parts.describe(frame)}", [note], source)
+    style.title(fig, f"Imported losses: {dataset}, {parts.describe(frame)}", [parts.networks_note(frame)], source)
     return fig
 
 

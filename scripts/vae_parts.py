@@ -82,6 +82,46 @@ def full_rows(results: Path, dataset: str, table: str = CURVES) -> tuple[pd.Data
     return rows(results, table, dataset, pick)
 
 
+def imported_rows(results: Path, dataset: str) -> tuple[pd.DataFrame, str]:
+    """Losses of imported networks: at each learning rate one grid, the one of the most networks and then epochs."""
+
+    def pick(frame: pd.DataFrame) -> pd.DataFrame:
+        chosen = largest(frame, ["model", "seed", "m"])
+        kept = []
+        for _, of_rate in chosen.groupby("lr"):
+            grids = [group for _, group in of_rate.groupby("grid")]
+            kept.append(max(grids, key=lambda group: (len(group[["repeat", "fold"]].drop_duplicates()), len(group))))
+        return pd.concat(kept)
+
+    return rows(results, LOSSES, dataset, pick)
+
+
+def over_networks(frame: pd.DataFrame, y: str) -> pd.DataFrame:
+    """Means of `y` over the networks of one grid at each epoch: columns x, mean, half, n, as `style.curve` draws them.
+
+    Folds of one repeat share images, and their networks are no independent ones; repeats are drawn anew. With several
+    repeats `half` is that of the 95% t-interval of the mean over repeats, with one the standard deviation over folds.
+    """
+    records = []
+    for epoch, group in frame.groupby("epoch"):
+        by_repeat = group.groupby("repeat")[y].mean()
+        L = len(by_repeat)
+        half = select.t_half(by_repeat.to_numpy(float)) if L > 1 else float(group[y].std())
+        records.append({"x": epoch, "mean": by_repeat.mean(), "half": half, "n": max(L, len(group))})
+    return pd.DataFrame(records)
+
+
+def networks_note(frame: pd.DataFrame) -> str:
+    """What the bands of `over_networks` are, for a title."""
+    repeats = frame.groupby(["lr", "epoch"])["repeat"].nunique()
+    low, high = int(repeats.min()), int(repeats.max())
+    if low > 1:
+        return f"band: 95% interval of the mean over {low if low == high else f'{low} to {high}'} repeats"
+    if high == 1:
+        return "one repeat; band: standard deviation over its folds, not an interval"
+    return f"band: 95% interval over up to {high} repeats; with one repeat, deviation over its folds, not an interval"
+
+
 def rates(frame: pd.DataFrame) -> list[float]:
     """Learning rates, the largest first."""
     return sorted(frame["lr"].unique(), reverse=True)

@@ -54,20 +54,17 @@ def densities(results: Path, dataset: str) -> Figure:
     left, right = fig.subplots(1, 2)
     final = [(label, parts.last(rows)["score"].to_numpy(float), rows["epoch"].max()) for label, rows, _ in drawn]
     everything = np.concatenate([found for _, found, _ in final])
-    low, top = np.quantile(everything, [0.001, 0.99])
-    edges = np.linspace(min(low, 0.0), top, BINS)
+    least, top = np.quantile(everything, [0.001, 0.99])
+    edges = np.linspace(min(least, 0.0), top, BINS)
     for (label, found, epoch), look in zip(final, style.LOOKS, strict=False):
         text = f"{label}, epoch {epoch}"
         height = np.histogram(found, edges)[0] / (len(found) * np.diff(edges))
         left.stairs(height, edges, color=look.color, linestyle=look.line, linewidth=1.3, label=text)
         ordered = np.sort(found)
-        share = 1 - np.arange(len(ordered)) / len(ordered)
-        right.plot(ordered, share, color=look.color, linestyle=look.line, label=text)
-        half = 1.96 * np.sqrt(share * (1 - share) / len(ordered))
-        floor = 0.5 / len(ordered)
-        right.fill_between(
-            ordered, np.maximum(share - half, floor), share + half, color=look.color, alpha=0.15, linewidth=0
-        )
+        above = np.arange(len(ordered), 0, -1)  # images at or above each score
+        right.plot(ordered, above / len(ordered), color=look.color, linestyle=look.line, label=text)
+        low, high = select.share_interval(above, len(ordered))
+        right.fill_between(ordered, low, high, color=look.color, alpha=0.15, linewidth=0)
     left.axvline(0, color=style.GREY, linewidth=0.7)
     left.set(xlabel="memorization score (nats)", ylabel="density (1/nat)", title="Histogram")
     right.set(xlabel="memorization score (nats)", ylabel="share of images above", yscale="log", title="Upper tail")
@@ -75,7 +72,7 @@ def densities(results: Path, dataset: str) -> Figure:
     right.xaxis.set_major_formatter(style.PLAIN)
     style.legend_below(fig, [left, right], 2)
     images = f"{dataset}, m = {scores['m'].iloc[0]:,}"
-    notes = [", ".join(sorted({model for _, _, model in drawn})), "band: 95% interval of the share, over images"]
+    notes = [", ".join(sorted({model for _, _, model in drawn})), "band: exact 95% interval of the share, over images"]
     if any(label == "diffusion model" for label, _, _ in drawn):
         notes.append("log p of what each model sees: the diffusion model of grey levels, Bernoulli VAEs of drawn bits")
     style.title(fig, f"Memorization scores: {images}", notes, source)
@@ -110,20 +107,20 @@ def against_logpx(results: Path, dataset: str) -> Figure:
         bottom.set(xlabel="log p(x) in training (nats)", ylabel="proportion of the bin", ylim=(0, None))
         bottom.set_xlim(top.get_xlim())
         bottom.legend()
-    notes = ["grey: number of images, log scale; dashed: 0.95 quantile", "bars: 95% Wilson interval over images"]
+    notes = ["grey: number of images, log scale; dashed: 0.95 quantile", "bars: exact 95% interval over images"]
     style.title(fig, f"Scores against log p(x): {dataset}, {parts.describe(scores)}", notes, source)
     return fig
 
 
 def shares(x: np.ndarray, chosen: np.ndarray, edges: np.ndarray) -> pd.DataFrame:
-    """Share of `chosen` among the x of each bin, with its 95% Wilson interval; bins of few images are left out."""
+    """Share of `chosen` among the x of each bin, with its exact 95% interval; bins of few images are left out."""
     place = np.digitize(x, edges) - 1
     records = []
     for bin_, centre in enumerate((edges[1:] + edges[:-1]) / 2):
         n, k = int((place == bin_).sum()), int(chosen[place == bin_].sum())
         if n >= FEW:
-            interval = stats.binomtest(k, n).proportion_ci(method="wilson")
-            records.append({"x": centre, "n": n, "share": k / n, "low": interval.low, "high": interval.high})
+            low, high = (float(end) for end in select.share_interval(np.array(k), n))
+            records.append({"x": centre, "n": n, "share": k / n, "low": low, "high": high})
     return pd.DataFrame(records, columns=["x", "n", "share", "low", "high"])
 
 

@@ -14,11 +14,10 @@ from common.sweep import Cost, Experiment
 from vae.config import kind
 from vae.cv import SWEEPS
 from vae.duplicates import Pairs, near_duplicates
-from vae.grids import GridConfig, as_grid, folds_of, last_networks, networks, never_seen, whole
+from vae.grids import GridConfig, as_grid, folds_of, last_networks, mean_errors, networks, whole
 from vae.held_out import write_held_out_bounds
 from vae.images import Inputs, load_inputs
 from vae.neighbours import half_resolution, neighbour_distances, sample_means
-from vae.score_errors import shared_se
 from vae.score_rows import ScoreRows
 from vae.scores import ScoreSums
 
@@ -67,10 +66,10 @@ def analyse(preset: str, grid: GridConfig) -> None:
         write_arrays(grid.results_dir, "vae", run.id, arrays, provenance)
         path = write(grid.results_dir, Memorization, run.id, rows, provenance)  # last: it marks the grid as done
     found = rows.scores.score[-1, rows.places]
-    se = shared_se(found, never_seen(grid, len(inputs), rows.places))
+    error = mean_errors(grid, inputs.index.numpy())[grid.epochs]
     near = int((pairs.distance <= grid.within).sum())
     run.say(
-        f"lr {grid.lr:g}, {grid.K} x {grid.L} networks, epoch {grid.epochs}: mean score {found.mean():.2f} +- {se:.2f} "
+        f"lr {grid.lr:g}, {grid.K} x {grid.L} networks, epoch {grid.epochs}: mean score {found.mean():.2f} +- {error} "
         f"nats over {len(rows.places):,} images; {len(rows):,} rows in {path}; {near} pairs of images within "
         f"{grid.within:g}"
     )

@@ -31,6 +31,7 @@ from common.transforms import dequantization_noise, dequantize
 from vae.denoisers import DenoiserObjective, Denoisers
 from vae.folds import fold_of
 from vae.objective import Batches
+from vae.score_errors import MeanError, MeanErrors
 from vae.score_rows import ScoreRows
 from vae.scores import ScoreSums
 
@@ -131,8 +132,9 @@ def run_denoiser_grid(preset: str, config: DenoiserGridConfig) -> None:
         found = [Memorization(**row) for row in train(run, training)]
         path = write(config.results_dir, Memorization, run.id, found, run.provenance())
     last = [row.score for row in found[-n:]]
+    said = f" +- {measure.error}" if measure.error else ""
     run.say(
-        f"epoch {config.epochs}: mean score {sum(last) / n:.2f} nats, {len(found):,} rows in {path} after "
+        f"epoch {config.epochs}: mean score {sum(last) / n:.2f}{said} nats, {len(found):,} rows in {path} after "
         f"{run.seconds:.0f} s"
     )
 
@@ -161,11 +163,12 @@ class Measurement:
     ):
         self.config, self.x, self.references, self.grid, self.folds = config, x, references, grid, folds
         self.log_bin = x.shape[1] * math.log(2 / levels)
+        self.error: MeanError | None = None  # of the mean score, as last measured by this process
 
     def rows(self, denoisers: Denoisers, epoch: int, index: Tensor, labels: Tensor | None) -> list[dict[str, Any]]:
         """The rows of one epoch."""
         config, n = self.config, len(self.x)
-        sums = ScoreSums(n, (1,))
+        sums, errors, repeats = ScoreSums(n, (1,)), MeanErrors(n), torch.zeros(config.L, config.K, 1, n).double()
         for place in range(config.L * config.K):
             repeat, fold = divmod(place, config.K)
             nll = pointwise_nll(
@@ -173,7 +176,11 @@ class Measurement:
                 seed=derive(config.seed, "i-mmse"),
             )  # fmt: skip
             # A density times the size of a grey level's bin: a lower bound, on average, of the log mass of the pixels.
-            sums.add((self.log_bin - nll.nll_nats).numpy()[None], (self.folds[repeat] != fold).numpy())
+            repeats[repeat, fold] = self.log_bin - nll.nll_nats
+            sums.add(repeats[repeat, fold].numpy(), (self.folds[repeat] != fold).numpy())
+        for logpx, folds in zip(repeats.numpy(), self.folds.numpy(), strict=True):
+            errors.add(logpx, folds)
+        (self.error,) = errors.found()
         settings = {
             "dataset": config.dataset, "model": config.model_name, "seed": config.seed, "m": n, "lr": config.lr,
             "K": config.K, "L": config.L, "estimator": f"i-mmse[{config.points} x {config.draws}]",

@@ -1,6 +1,7 @@
 """Which runs make up a finished K x L grid, and where each network's log p(x) and weights are."""
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from vae.images import Inputs
 from vae.members import members_of
 from vae.models import VAE
 from vae.run import build
+from vae.score_errors import MeanError, MeanErrors
 
 FREE = ("repeat", "folds")
 """Settings in which the runs of one grid differ."""
@@ -119,9 +121,27 @@ def folds_of(grid: GridConfig, n: int) -> np.ndarray:
     return np.stack([fold_of(n, grid.K, grid.seed, repeat).numpy() for repeat in range(grid.L)])
 
 
-def never_seen(grid: GridConfig, n: int, places: np.ndarray) -> list[np.ndarray]:
-    """For each network of a grid on n training images: which of the images at `places` it never saw, by their rank."""
-    return [np.flatnonzero(folds[places] == fold) for folds in folds_of(grid, n) for fold in range(grid.K)]
+def mean_errors(grid: GridConfig, index: np.ndarray) -> dict[int, MeanError]:
+    """The error of the mean score of a grid's measured images, by epoch.
+
+    Args:
+        grid: the grid.
+        index: position in the data set of each training image, sorted (n,).
+
+    Raises:
+        UserError: see `networks`.
+    """
+    folds, pieces = folds_of(grid, len(index)), defaultdict[int, dict[int, np.ndarray]](dict)
+    errors: MeanErrors | None = None
+    for network in networks(grid, index):
+        errors = errors or MeanErrors(len(network.rows), len(network.epochs))
+        repeat = pieces[network.repeat]
+        repeat[network.fold] = network.logpx
+        if len(repeat) == grid.K:
+            errors.add(np.stack([repeat[fold] for fold in range(grid.K)]), folds[network.repeat][network.rows])
+            del pieces[network.repeat]
+    assert errors is not None, "a grid has networks"
+    return dict(zip(network.epochs.tolist(), errors.found(), strict=True))
 
 
 def last_networks(grid: GridConfig, inputs: Inputs, repeat: int) -> Iterator[tuple[list[int], VAE]]:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from common.data import load
@@ -10,9 +9,8 @@ from common.results import read, write
 from common.results.tables.vae import Bounds, Curves
 from common.runs import Run
 from vae.bounds import bound_row
-from vae.grids import GridConfig, never_seen
+from vae.grids import GridConfig, mean_errors
 from vae.images import load_inputs
-from vae.score_errors import shared_se
 
 
 def write_held_out_bounds(preset: str, grid: GridConfig) -> None:
@@ -37,16 +35,18 @@ def write_held_out_bounds(preset: str, grid: GridConfig) -> None:
                 f"{grid.results_dir}, and their rows cannot be told apart: keep one in a --results-dir of its own"
             )
             return
-    shown = [(pair, scores[scores["epoch"] == epoch]) for epoch, pair in curves.groupby("epoch")]
-    if all(found.empty for _, found in shown):
+    shown = {int(epoch): (pair, scores[scores["epoch"] == epoch]) for epoch, pair in curves.groupby("epoch")}
+    if all(found.empty for _, found in shown.values()):
         run.say(f"no bound with the held-out estimator at lr {grid.lr:g}: vae/run_vae.sh has no run at these settings")
         return
-    index = load_inputs(grid, torch.device("cpu"))[0].index.numpy()
+    errors = mean_errors(grid, load_inputs(grid, torch.device("cpu"))[0].index.numpy())
     rows = [
-        bound_row(_row(pair, "train"), _row(pair, "test"), *_mean(grid, index, found), "held-out")
-        for pair, found in shown
+        bound_row(
+            _row(pair, "train"), _row(pair, "test"), float(found["score"].mean()), errors[epoch].se, "held-out"
+        )
+        for epoch, (pair, found) in shown.items()
         if len(found)
-    ]
+    ]  # fmt: skip
     path = write(grid.results_dir, Bounds, run.id, rows, run.provenance())
     run.say(f"{len(rows)} bounds with the held-out estimator in {path}")
 
@@ -61,11 +61,3 @@ def _row(pair: Any, split: str) -> Curves:
     record: dict[str, Any] = pair[pair["split"] == split].iloc[-1].to_dict()
     record = {str(name): None if item != item else item for name, item in record.items()}
     return Curves(**record)
-
-
-def _mean(grid: GridConfig, index: np.ndarray, rows: Any) -> tuple[float, float]:
-    """Mean score of one epoch's rows, and its error; `index` are the positions of the grid's images in the split."""
-    order = np.argsort(index)
-    places = order[np.searchsorted(index, rows["index"], sorter=order)]
-    found = rows["score"].to_numpy(float)
-    return float(found.mean()), shared_se(found, never_seen(grid, len(index), places))

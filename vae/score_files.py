@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.files import contents, reading
 from common.outputs import check_out
 from common.results.quantiles import quantile
-from vae.score_errors import shared_se
+from vae.score_errors import IMAGES, MeanError, MeanErrors, over_images
 from vae.scores import ScoreSums
 
 COLUMNS = ("run", "index", "inside", "logpx")
@@ -59,12 +59,17 @@ def score_file(words: list[str]) -> None:
     left_out = long["index"].nunique() - len(table)
     if left_out:
         sys.stderr.write(f"{left_out} examples that were not both inside and outside have no score\n")
+    if record["score_nats"]["se_over"] == IMAGES:
+        sys.stderr.write(
+            "the error of the mean is over images only, the runs as they are: that of the runs takes repeats of a "
+            "partition into folds (3 or more, or several repeats), each run outside of one, with log p of all of them\n"
+        )
     if options.json:
         sys.stdout.write(json.dumps({**record, "out": str(out)}) + "\n")
         return
     mean, n = record["score_nats"], record["n"]
     error = "" if mean["se"] is None else f" +- {mean['se']:.4f}"
-    sys.stdout.write(f"mean score       {mean['value']:.4f}{error} nats, {n:,} examples\n")
+    sys.stdout.write(f"mean score       {mean['value']:.4f}{error} nats over {mean['se_over']}, {n:,} examples\n")
     for q in QUANTILES:
         found = record[f"score_quantile_{q:g}_nats"]
         low, high = ("open" if found[end] is None else f"{found[end]:.4f}" for end in ("low", "high"))
@@ -134,7 +139,7 @@ def score_table(long: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, long: pd.DataFrame) -> dict[str, Any]:
-    """Number of examples, mean score with its error (`shared_se`), and quantiles, as JSON.
+    """Number of examples, mean score with its error (`mean_error`) and what that is over, and quantiles, as JSON.
 
     The quantiles' bands are 95% over examples (`common.results.quantiles`); an end is null where the examples are too
     few to bound it.
@@ -144,11 +149,10 @@ def summary(table: pd.DataFrame, long: pd.DataFrame) -> dict[str, Any]:
         long: the table that it was made of.
     """
     scores = table["score"].to_numpy(float)
-    places = pd.Series(np.arange(len(table)), index=table["index"])
-    unseen = long[~long["inside"] & long["index"].isin(table["index"])]
-    outside = [places.loc[rows["index"]].to_numpy() for _, rows in unseen.groupby("run")]
-    se = shared_se(scores, outside) if len(scores) > 1 else None
-    record: dict[str, Any] = {"n": len(scores), "score_nats": {"value": float(scores.mean()), "se": se}}
+    error = mean_error(table, long)
+    known = np.isfinite(error.se)
+    mean = {"value": float(scores.mean()), "se": error.se if known else None, "df": error.df if known else None}
+    record: dict[str, Any] = {"n": len(scores), "score_nats": mean | {"se_over": error.over}}
     for q in QUANTILES:
         found = quantile(scores, q)
         record[f"score_quantile_{q:g}_nats"] = {
@@ -157,6 +161,52 @@ def summary(table: pd.DataFrame, long: pd.DataFrame) -> dict[str, Any]:
             "high": None if found.open_above else found.high,
         }
     return record
+
+
+def mean_error(table: pd.DataFrame, long: pd.DataFrame) -> MeanError:
+    """The error of the mean score: over images and networks (`MeanErrors`) where the runs are repeats of a partition.
+
+    Each run must then have log p of all scored examples, and the runs fall into groups in which every example is
+    outside of one run, in the order of their names. Of other designs, random halves for one, it is that over images.
+    """
+    scores = table["score"].to_numpy(float)
+    held = long[long["index"].isin(table["index"])]
+    logpx = held.pivot_table(index="run", columns="index", values="logpx").reindex(columns=table["index"])
+    inside = held.pivot_table(index="run", columns="index", values="inside").reindex(columns=table["index"])
+    repeats = None if logpx.isna().any(axis=None) else partitions(~inside.to_numpy().astype(bool))
+    if repeats is None or len(scores) < 2:
+        return over_images(scores)
+    errors = MeanErrors(len(scores))
+    for rows, fold in repeats:
+        errors.add(logpx.to_numpy()[rows][:, None], fold)
+    return errors.found()[0]
+
+
+def partitions(outside: np.ndarray) -> list[tuple[list[int], np.ndarray]] | None:
+    """The repeats that runs make up: their runs, and which of them each example is outside of; None: they are none.
+
+    A run joins the first repeat, in the order of the runs, in which none of its examples is outside yet.
+
+    Args:
+        outside: which examples each run never saw, bool (runs, n).
+
+    >>> halves = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1]], bool)
+    >>> [runs for runs, _ in partitions(np.vstack([halves, ~halves[0]]))]
+    [[0, 3], [1, 2]]
+    >>> partitions(halves) is None
+    True
+    """
+    found: list[tuple[list[int], np.ndarray]] = []
+    for run, places in enumerate(outside):
+        if not places.any():
+            continue
+        group = next((one for one in found if (one[1][places] < 0).all()), None)
+        if group is None:
+            group = ([], np.full(outside.shape[1], -1))
+            found.append(group)
+        group[1][places] = len(group[0])
+        group[0].append(run)
+    return found if found and all((fold >= 0).all() and len(runs) > 1 for runs, fold in found) else None
 
 
 def _write(out: Path, table: pd.DataFrame) -> None:

@@ -52,13 +52,25 @@ def over_training_folds(name: str, values: Sequence[float], n: int) -> Measured:
     """Mean of a metric computed on each of g training folds, with the delete-one-group jackknife's standard error.
 
     Training folds overlap, so their spread sd is not a standard error: se^2 = (g-1)/g sum (value - mean)^2. It is None
-    for a single fold.
+    for a single fold, and where the folds agree to the last digit (`agree`).
     """
     g, mean = len(values), float(np.mean(values))
     if g == 1:
         return Measured(name, mean, None, n)
     squares = float(np.square(np.asarray(values) - mean).sum())
-    return Measured(name, mean, math.sqrt((g - 1) / g * squares), n, math.sqrt(squares / g))
+    se = None if agree(values) else math.sqrt((g - 1) / g * squares)
+    return Measured(name, mean, se, n, math.sqrt(squares / g))
+
+
+def agree(values: Sequence[float]) -> bool:
+    """Whether the folds' values are one number, up to rounding: nothing captured in any, no example misclassified.
+
+    Such values say nothing of how far another sample's would lie, and an error of 0 would claim that they do.
+
+    >>> agree([0.0, 0.0]), agree([0.1 + 0.2, 0.3]), agree([0.0, 1e-9])
+    (True, True, False)
+    """
+    return float(np.ptp(values)) <= 1e-12 * float(np.abs(values).max())
 
 
 def spread_over_folds(name: str, values: Sequence[float], n: int) -> Measured:
@@ -75,11 +87,13 @@ def over_test_folds(name: str, values: Sequence[float], n: int) -> Measured:
 
     The folds are disjoint but what was trained for them is not: any two classifiers share (g - 2)/(g - 1) of their
     examples, so that sd^2 / g alone is too small where the classifier itself varies (by 30 to 40% at 5 examples a
-    dimension), and about right where it does not; there this error is too large, by half at g = 5.
+    dimension), and about right where it does not; there this error is too large, by half at g = 5. It is None where
+    the folds agree to the last digit (`agree`).
     """
     g = len(values)
     spread = float(np.std(values, ddof=1))
-    return Measured(name, float(np.mean(values)), spread * math.sqrt(1 / g + 1 / (g - 1)), n, float(np.std(values)))
+    se = None if agree(values) else spread * math.sqrt(1 / g + 1 / (g - 1))
+    return Measured(name, float(np.mean(values)), se, n, float(np.std(values)))
 
 
 def folds_of(n: int, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

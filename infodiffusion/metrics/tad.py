@@ -57,7 +57,8 @@ def tad(
         seed: of the folds.
         least, most_shared: limits of what is kept.
         folds: number of folds; the spread over them is `sd`, a jackknife over them `se` of TAD. That error holds where
-            attributes stay kept or not kept: close to the limits TAD jumps, and the count has only its spread.
+            attributes stay kept or not kept: close to the limits TAD jumps, and the count has only its spread. Where no
+            fold keeps an attribute, TAD is 0 and has no error.
         most: examples used.
 
     Raises:

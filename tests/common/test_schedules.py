@@ -123,13 +123,28 @@ def test_interpolation_is_per_sample_and_held_at_the_ends():
     assert together[-1] == 999
 
 
-def test_network_time_of_the_two_published_networks():
-    cosine, linear = DDPM.cosine(), DDPM.linear()
-    step = torch.arange(0, 3990, 37, dtype=DOUBLE)  # the last betas are clipped, the closed form is not
-    fed = cosine.logsnr_to_network_t(cosine.t_to_logsnr(step))
-    torch.testing.assert_close(fed, 1000 * (step + 1) / 4000, rtol=1e-8, atol=1e-6)
-    logsnr = torch.tensor([4.0, -4.0], dtype=DOUBLE)
-    torch.testing.assert_close(linear.logsnr_to_network_t(logsnr), linear.logsnr_to_t(logsnr))
+# IDDPM feeds step i as 1,000 i / N (improved-diffusion, `rescale_timesteps`), DDPM and diffusers as i.
+@pytest.mark.parametrize(
+    ("schedule", "scale"),
+    [
+        (DDPM.cosine(4000), 0.25),
+        (DDPM.cosine(1000), 1.0),
+        (DDPM.linear(4000, 2.5e-5, 5e-3, time_per_step=0.25), 0.25),
+        (DDPM.linear(4000, 2.5e-5, 5e-3), 1.0),
+        (DDPM.linear(), 1.0),
+    ],
+    ids=["cosine-4000", "cosine-1000", "linear-4000-rescaled", "linear-4000", "linear-1000"],
+)
+def test_network_time_is_what_training_fed_at_every_step_and_a_line_between(schedule, scale):
+    steps = torch.arange(schedule.steps, dtype=DOUBLE)
+    abar = torch.cumprod(1 - schedule.betas, 0)
+    fed = schedule.logsnr_to_network_t(schedule.logsnr)
+    torch.testing.assert_close(fed, scale * steps, rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.sigmoid(schedule.logsnr), abar, rtol=1e-10, atol=0)  # the signal of step i itself
+    between = 0.7 * schedule.logsnr[:-1] + 0.3 * schedule.logsnr[1:]
+    torch.testing.assert_close(schedule.logsnr_to_network_t(between), scale * (steps[:-1] + 0.3), rtol=1e-8, atol=1e-8)
+    ends = schedule.logsnr_to_network_t(torch.tensor([100.0, -100.0], dtype=DOUBLE))
+    assert ends.tolist() == [0, scale * (schedule.steps - 1)]
 
 
 def test_expand():

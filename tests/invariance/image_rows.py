@@ -10,8 +10,8 @@ from common.categorical_mixture import fit_categorical_mixture
 from common.gaussian_baseline import fit_gaussian_levels
 from vae.duplicates import near_duplicates
 from vae.neighbours import half_resolution, nearest_distance, neighbour_distances
-from vae.score_errors import shared_se
-from vae.score_files import score_table, summary
+from vae.score_errors import MeanErrors
+from vae.score_files import partitions, score_table, summary
 from vae.scores import ScoreSums
 
 LEVELS = 17
@@ -19,8 +19,8 @@ NO_UNIT = "grey levels are whole numbers without a unit"
 
 
 def logpx(source: np.random.Generator, runs: int = 6, n: int = 30) -> Sample:
-    """log p(x) of n images under 6 networks, each trained on all images but a third: a third of them, twice."""
-    folds = np.stack([np.arange(n) % 3 == run % 3 for run in range(runs)])
+    """log p(x) of n images under 6 networks, each trained on all images but a third: two partitions into thirds."""
+    folds = np.stack([(np.arange(n) if run < 3 else np.arange(n) // 10) % 3 == run % 3 for run in range(runs)])
     values = source.normal(size=(runs, n)) * 2 - 90 + 3 * ~folds
     return Sample({"logpx": values, "inside": ~folds}, ("logpx",), (("logpx", "inside"),))
 
@@ -52,6 +52,15 @@ def score_summary(sample: Sample) -> Numbers:
     found = summary(table, long)
     low, middle = found["score_quantile_0.5_nats"]["low"], found["score_quantile_0.5_nats"]["value"]
     return Numbers(np.array([found["score_nats"]["value"], found["score_nats"]["se"], low, middle]))
+
+
+def mean_errors(sample: Sample) -> Numbers:
+    """The error of the mean score, by hand from the repeats."""
+    errors = MeanErrors(sample["logpx"].shape[1])
+    for runs, fold in partitions(~sample["inside"]) or []:
+        errors.add(in_other_units(sample)[runs][:, None], fold)
+    (found,) = errors.found()
+    return Numbers(np.array([found.se, found.df]))
 
 
 def of_twice_the_networks(before: Numbers, sample: Sample, _after: Sample) -> np.ndarray:
@@ -135,7 +144,13 @@ ROWS = (
     ),
     Instrument(
         "table and summary of scores",
-        ("vae.score_files.score_table", "vae.score_files.summary", "vae.memorization scores"),
+        (
+            "vae.score_files.score_table",
+            "vae.score_files.summary",
+            "vae.score_files.mean_error",
+            "vae.score_files.partitions",
+            "vae.memorization scores",
+        ),
         logpx,
         score_summary,
         {
@@ -148,12 +163,11 @@ ROWS = (
     ),
     Instrument(
         "error of a mean score",
-        ("vae.score_errors.shared_se",),
-        lambda source: Sample({"x": source.normal(size=30)}, ("x",), (("x",),)),
-        lambda sample: Numbers(
-            np.array([shared_se(sample["x"], [np.arange(k, len(sample["x"]), 3) for k in range(3)]) / sample.unit])
-        ),
-        {"scale": same, "shift": same, "permutation": "networks hold out certain images", "copies": "the same"},
+        ("vae.score_errors.MeanErrors", "vae.score_errors.MeanError", "vae.score_errors.over_images"),
+        logpx,
+        mean_errors,
+        {"scale": same, "shift": same, "permutation": same, "copies": "two equal networks are taken for two"},
+        rounding=1e5,
     ),
     Instrument(
         "nearest neighbours",

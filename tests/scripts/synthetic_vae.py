@@ -101,14 +101,16 @@ def duplicate_rows():
     ]  # fmt: skip
 
 
-def imported_rows():
-    """Loss curves of two repeats of two folds at two learning rates."""
+def imported_rows(repeats=2, shift=0.0, grid="aaaaaaaaaaaa", spread=1.0):
+    """Losses of a 2 x `repeats` grid: `spread` between repeats, 0.5 between folds, 1 more on the held-out fold."""
     return [
         ImportedLosses(
-            dataset="mnist", model="BernoulliMLPVAE_512-256-16", seed=42, m=60_000, lr=lr, K=2, grid=f"{lr:g}",
-            repeat=repeat, fold=fold, epoch=epoch, split=split, loss_nats=80 + 60 / epoch + repeat + (split == "test"),
+            dataset="mnist", model="BernoulliMLPVAE_512-256-16", seed=42, m=60_000, lr=lr, K=2, repeat=repeat,
+            grid=f"{grid}-{lr:g}", fold=fold, epoch=epoch, split=split,
+            loss_nats=80 + shift + 60 / epoch + spread * repeat + 0.5 * fold + (split == "test"),
         )
-        for lr in RATES for repeat in (0, 1) for fold in (0, 1) for epoch in (1, 5, 10) for split in ("train", "test")
+        for lr in RATES for repeat in range(repeats) for fold in (0, 1) for epoch in (1, 5, 10)
+        for split in ("train", "test")
     ]  # fmt: skip
 
 

@@ -88,6 +88,26 @@ def test_title_says_epochs_seeds_and_legend_the_slope(tmp_path):
     assert any(label.startswith(("median: slope -0.50", "median: slope -0.49")) for label in labels), labels
 
 
+def test_a_bound_that_bends_has_no_slope_and_ten_points_do_not_count(tmp_path):
+    rng, noise = np.random.default_rng(0), np.random.default_rng(1)
+
+    def bound(m: int) -> float:
+        bend = {"bent": 0.15 * np.log(m / 400) ** 2, "line": 0.0}[kind]
+        return (100 if m == 10 else 1) * 300 * m**-0.3 * float(np.exp(bend + 0.02 * noise.standard_normal()))
+
+    for kind, expected in (("bent", "no power law"), ("line", "slope -0.3")):
+        rows = [
+            bound_row(tables.ToyBound, rng, m=m, T=1.0, seed=seed, bound_nats=bound(m))
+            for m in (10, 100, 200, 600, 2000)
+            for seed in range(4)
+        ]
+        tables.write(tmp_path / kind, tables.ToyBound, "run", rows, {})
+        fig = diffusion_toy.bound_m(tmp_path / kind)
+        label = fig.axes[0].get_legend().get_texts()[0].get_text()
+        assert label.startswith(f"bound, published: {expected}"), label
+        assert "m from 100" in fig.get_suptitle()
+
+
 def test_negative_kl_is_left_out_of_the_logarithmic_axis_and_said(tmp_path):
     rng = np.random.default_rng(0)
     rows = [

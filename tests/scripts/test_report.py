@@ -1,3 +1,4 @@
+import re
 import sys
 
 import numpy as np
@@ -21,7 +22,7 @@ def test_report_holds_numbers_figures_provenance_and_nothing_from_outside(full_r
     assert "numpy 2.0" in page
     assert "no rows of mnist" in page
     assert 'src="http' not in page
-    assert "href" not in page
+    assert "href" not in re.sub('base64,[^"]*', "", page)  # four letters stand in megabytes of base64 by chance
 
 
 def test_report_marks_reference_rows(tmp_path):

@@ -9,7 +9,7 @@ from scripts import scoregen_dynamics as dynamics
 from scripts import scoregen_parts as parts
 from scripts import scoregen_sweeps as sweeps
 from scripts import scoregen_tables as sheets
-from scripts import select
+from scripts import select, slopes
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,11 @@ def test_a_planted_slope_is_recovered(results):
     for sweep in sweeps.SWEEPS:
         for network in sweeps.MODELS:
             best, _ = sweeps.of_samples(results, sweep, network)
-            slope = select.fit_slope(best["n"].to_numpy(float), best["kl_nats"].to_numpy(float))
+            slope = slopes.fit_slope(best["n"].to_numpy(float), best["kl_nats"].to_numpy(float))
             assert slope.value == pytest.approx(SLOPE, abs=0.02)
             assert slope.low < SLOPE < slope.high
             assert (best["time"] == 1000).all()
-    assert any(f"{SLOPE:.2f}" in cell for cell in sheets.slopes(results).cells["slope of the least KL"])
+    assert any(f"{SLOPE:.2f}" in cell for cell in sheets.slope_sheet(results).cells["slope of the least KL"])
 
 
 def test_the_least_kl_of_the_u_is_marked(results):
@@ -122,7 +122,7 @@ def test_slopes_of_one_model_leave_the_reference_out(tmp_path, network):
     results = _own_beside_reference(tmp_path, own)
     fig = sweeps.samples(results)
     assert [axes.get_title() for axes in fig.axes] == ["m = n"]
-    table = sheets.slopes(results)
+    table = sheets.slope_sheet(results)
     assert table.cells[["model", "sweep"]].to_numpy().tolist() == [[sweeps.MODELS[network], "m = n"]]
     assert "reference" not in table.note + fig.get_suptitle()
 
@@ -130,7 +130,7 @@ def test_slopes_of_one_model_leave_the_reference_out(tmp_path, network):
 def test_a_smoke_run_is_told_which_sample_sizes_it_has(tmp_path):
     own = [row for row in sample_rows() if row.n in (32, 64) and row.network == "swish"]
     results = _own_beside_reference(tmp_path, own)
-    for build in (sweeps.samples, sheets.slopes):
+    for build in (sweeps.samples, sheets.slope_sheet):
         with pytest.raises(select.NoRowsError, match=r"the 3 values of n that a slope needs \(there: 32, 64; "):
             build(results)
 

@@ -45,45 +45,17 @@ def test_one_seed_uses_the_measurement_error_and_empty_values_are_left_out():
     assert summary["half"].tolist() == pytest.approx([1.96 * 0.5])
 
 
-def test_slope_recovers_a_planted_one():
-    x = np.array([10.0, 100.0, 200.0, 600.0, 1000.0, 2000.0])
-    noise = np.exp(0.05 * np.random.default_rng(1).standard_normal(len(x)))
-    slope = select.fit_slope(x, 7.0 * x**-0.4 * noise)
-    assert slope.low < -0.4 < slope.high
-    assert slope.high - slope.low < 0.15
-    exact = select.fit_slope(x, 7.0 * x**-0.4)
-    assert exact.value == pytest.approx(-0.4, abs=1e-12)
-    np.testing.assert_allclose(exact.at(x), 7.0 * x**-0.4, rtol=1e-12)
-
-
-def test_slope_interval_holds_the_truth_at_its_level():
-    rng = np.random.default_rng(2)
-    x = np.geomspace(10, 1000, 7)
-    slopes = [select.fit_slope(x, x**-0.5 * np.exp(0.3 * rng.standard_normal(7))) for _ in range(1000)]
-    covered = np.mean([slope.low < -0.5 < slope.high for slope in slopes])
-    assert covered == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 1000))
-
-
-def test_slope_of_two_points_has_no_interval_and_bad_input_is_refused():
-    assert str(select.fit_slope(np.array([1.0, 10.0]), np.array([1.0, 0.1]))) == "-1.00"
-    with pytest.raises(ValueError, match="positive"):
-        select.fit_slope(np.array([1.0, 10.0]), np.array([1.0, -0.1]))
-
-
-def test_lack_of_fit_sees_a_bend_and_not_a_line():
-    rng, x = np.random.default_rng(0), np.repeat([10.0, 100.0, 1000.0, 1e4], 3)
-    found = {
-        bend: [
-            select.lack_of_fit(x, np.exp(-0.5 * np.log(x) + bend * np.log(x) ** 2 + 0.2 * rng.standard_normal(12)))
-            for _ in range(400)
-        ]
-        for bend in (0.0, 0.1)
-    }
-    # p is uniform for a line: 1% of 400 with an error of 2.
-    assert np.mean(np.array(found[0.0]) < 0.01) < 0.03
-    assert stats.kstest(found[0.0], "uniform").pvalue > 1e-3
-    assert np.mean(np.array(found[0.1]) < 0.01) > 0.8
-    assert np.isnan(select.lack_of_fit(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])))
+def test_exact_interval_of_a_proportion_against_the_binomial_tails():
+    n = 1437
+    for k in (0, 1, 5, 700, n):
+        low, high = (float(end) for end in select.share_interval(np.array(k), n))
+        if k:
+            assert stats.binom.sf(k - 1, n, low) == pytest.approx(0.025, rel=1e-6)  # P(X >= k) at the lower end
+        if k < n:
+            assert stats.binom.cdf(k, n, high) == pytest.approx(0.025, rel=1e-6)
+    low, high = select.share_interval(np.array([0, 1, n]), n)
+    assert (n * low[1], n * high[1]) == pytest.approx((0.0253, 5.56), abs=0.01)  # Wald's, cut: 0 to 2.96
+    assert (low[0], high[2]) == (0, 1)
 
 
 def test_a_band_without_some_seeds_says_so():

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from synthetic_vae import EPOCHS, MODEL, PROVENANCE, N, score_rows, write_vae
+from synthetic_vae import EPOCHS, MODEL, PROVENANCE, N, imported_rows, score_rows, write_vae
 
 from common import results as tables
 from common.results.quantiles import quantile
-from common.results.tables.vae import Memorization
+from common.results.tables.vae import ImportedLosses, Memorization
 from scripts import select, vae, vae_curves, vae_pictures, vae_scores, vae_tables
 from scripts import vae_parts as parts
 
@@ -74,8 +74,38 @@ def test_shares_of_highly_memorized_images():
     found = vae_scores.shares(x, chosen, np.array([0.0, 1.0, 2.0, 3.0]))
     assert found["n"].tolist() == [50, 40]
     assert found["share"].tolist() == [0.2, 0.0]
-    # Wilson's interval of 10 in 50
-    assert found.loc[0, ["low", "high"]].tolist() == pytest.approx([0.1124, 0.3304], abs=1e-3)
+    # Clopper and Pearson's interval of 10 in 50
+    assert found.loc[0, ["low", "high"]].tolist() == pytest.approx([0.1003, 0.3372], abs=1e-4)
+
+
+def test_the_band_of_the_tail_is_exact(results):
+    right = vae_scores.densities(results, "digits").axes[1]
+    corners = right.collections[0].get_paths()[0].vertices
+    top = right.lines[0].get_xdata()[-1]
+    band = np.unique(corners[corners[:, 0] == top, 1])
+    # One of N images has the largest score: 0.0253 and 5.572 of N, by the binomial's tails.
+    assert N * band == pytest.approx([0.0253, 5.572], rel=0.02)
+
+
+def test_imported_losses_are_of_one_grid_with_the_spread_over_repeats(tmp_path):
+    for name, rows in (("large", imported_rows(repeats=3)), ("small", imported_rows(repeats=1, shift=40, grid="b"))):
+        tables.write(tmp_path, ImportedLosses, name, rows, PROVENANCE)
+    fig = vae_curves.imported(tmp_path, "mnist")
+    line, band = fig.axes[0].lines[0], fig.axes[0].collections[0].get_paths()[0].vertices
+    assert line.get_ydata()[-1] == pytest.approx(80 + 6 + 1 + 0.25)  # the mean over three repeats of the large grid
+    ends = band[band[:, 0] == 10, 1]
+    assert np.ptp(ends) / 2 == pytest.approx(4.302653 / 3**0.5)  # t of 2 degrees; repeats 0, 1, 2 have deviation 1
+    assert "95% interval of the mean over 3 repeats" in fig.get_suptitle()
+
+
+def test_imported_losses_of_one_repeat_have_a_spread_over_folds_and_no_interval(tmp_path):
+    tables.write(tmp_path, ImportedLosses, "one", imported_rows(repeats=1), PROVENANCE)
+    fig = vae_curves.imported(tmp_path, "mnist")
+    band = fig.axes[0].collections[0].get_paths()[0].vertices
+    assert np.ptp(band[band[:, 0] == 10, 1]) / 2 == pytest.approx(0.5 / 2**0.5)  # the deviation of two folds
+    assert "one repeat; band: standard deviation over its folds, not an interval" in " ".join(
+        fig.get_suptitle().split()
+    )
 
 
 def test_the_neighbours_figure_says_how_ratio_and_score_go_together(results):

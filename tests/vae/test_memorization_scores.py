@@ -19,6 +19,7 @@ from vae.cv import SWEEPS
 from vae.folds import fold_of
 from vae.grids import as_grid
 from vae.images import load_inputs
+from vae.score_errors import MeanErrors
 from vae.score_files import read_long, score_table
 from vae.scores import ScoreSums
 
@@ -102,6 +103,30 @@ def test_leave_fold_out_of_a_gaussian_by_file(points, tmp_path, monkeypatch, cap
     assert found["value"] == pytest.approx(np.sort(expected)[56])
     assert found["low"] <= found["value"]
     assert found["high"] is None  # 60 images do not bound it: all lie below it with chance 0.95^60
+
+
+def test_the_error_of_a_table_says_what_it_is_over(points, tmp_path, monkeypatch, capsys):
+    folds = [fold_of(N, K, 0, repeat).numpy() for repeat in range(L)]
+    fitted = list(fold_runs(points, folds))
+    errors = MeanErrors(N)
+    for repeat in range(L):
+        errors.add(np.stack([logpx for r, _, logpx, _ in fitted if r == repeat])[:, None], folds[repeat])
+    halves = [np.random.default_rng(run).random(N) < 0.5 for run in range(8)]
+    designs = {
+        "grid": ([(f"{r}/{k}", inside, logpx) for r, k, logpx, inside in fitted], errors.found()[0].se, False),
+        "halves": ([(str(r), one, log_density(points[one], points)) for r, one in enumerate(halves)], None, True),
+    }
+    for name, (runs, se, images_only) in designs.items():
+        rows = [(run, i, int(inside[i]), logpx[i]) for run, inside, logpx in runs for i in range(N)]
+        words = ["scores", "--logpx", long_file(tmp_path / f"{name}.csv", rows), "--out", tmp_path / f"{name}-out.csv"]
+        _, printed, said = call(memorization.main, monkeypatch, capsys, *words, "--json")
+        found = json.loads(printed)["score_nats"]
+        score = pd.read_csv(tmp_path / f"{name}-out.csv")["score"]
+        assert found["se"] == pytest.approx(score.std() / len(score) ** 0.5 if images_only else se)
+        assert found["se_over"] == ("images" if images_only else "images and networks")
+        assert ("over images only, the runs as they are" in said) == images_only
+        _, text, _ = call(memorization.main, monkeypatch, capsys, *words)
+        assert f"nats over {found['se_over']}, {len(score)} examples" in text
 
 
 def test_leave_fold_out_of_a_gaussian_by_grid(tmp_path):
