@@ -250,13 +250,14 @@ def sensitivity(results: Path) -> Figure:
         for axes, name in zip(panels, DISTORTIONS, strict=True):
             shown = own[own["distortion"] == name].sort_values("strength")
             axes.plot(shown["strength"], shown["standard_errors"], color=look.color, marker=look.marker, label=dataset)
-    for axes, text in zip(panels, DISTORTIONS.values(), strict=True):
+    for axes, (name, text) in zip(panels, DISTORTIONS.items(), strict=True):
         axes.axhline(ASKED, color="0.6", linewidth=0.8, linestyle=":")
         axes.set_xscale("log", base=2)
-        ticks = sorted({*axes.get_lines()[0].get_xdata()} if axes.get_lines() else ())
+        ticks = sorted(rows.loc[rows["distortion"] == name, "strength"].unique())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-        axes.set(xlabel=text, yscale="symlog")
+        axes.set(xlabel=text, yscale="symlog", ylim=(-1, 300))
+        axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     panels[0].set_ylabel("standard errors of FID")
     style.legend_below(fig, list(panels), len(held_out))
     notes = [f"held-out images: {', '.join(held_out)}", "dotted: asked for, of noise 40"]
