@@ -16,7 +16,7 @@ from common.results.tables.infodiffusion import InfoSensitivity
 from common.runs import Run
 from common.sweep import Cost, Experiment, run_sweep
 from infodiffusion.metrics.inputs import data_set, read_images, targets_of
-from infodiffusion.metrics.small_network import train_extractor
+from infodiffusion.metrics.small_network import SmallNetwork, train_extractor
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def run_sensitivity(preset: str, config: SensitivityConfig) -> None:
 
 
 def cost(config: SensitivityConfig) -> Cost:
-    """Expected cost of one run: its steps."""
-    parameters, pixels = 230_000, {"digits": 64}.get(config.dataset, 1_024)
-    work = 128.0 * config.steps
-    return Cost(parameters, 16.0 * parameters, work, work * pixels * 6e3)
+    """Expected cost of one run: its steps, of about 16,000 operations a pixel, forward and back."""
+    parameters = sum(part.numel() for part in SmallNetwork("", 1, (10,)).parameters())
+    pixels, work = 64 if config.dataset == "digits" else 1_024, 128.0 * config.steps
+    return Cost(parameters, 16.0 * parameters, work, work * pixels * 1.6e4)
 
 
 def main() -> None:
