@@ -130,6 +130,9 @@ class InfoConfig(RunConfig):
     """Statistics (.npz) or images that calc_fid compares with; empty: the data set's own images."""
     features: str = "small"
     """Features of calc_fid: small (a network trained on the data set itself), or the path of Inception weights."""
+    force_features: bool = field(default=False, metadata=NOT_IN_ID)
+    """Let calc_fid take a small network that hardly sees noise, or of which nobody measured what it sees (the smoke
+    preset does)."""
     codes: int = 10_000
     """Codes that eval_disentangle and train_classifier score, evenly spread over the test images."""
     dci_variant: str = "forest"

@@ -5,6 +5,7 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from infodiffusion.checkpoint import experiment_of, folder_of
 from infodiffusion.codes import saved
 from infodiffusion.config import InfoConfig, settled
 from infodiffusion.images import images_of
+from infodiffusion.metrics.inputs import targets_of
+from infodiffusion.metrics.sensitivity import require
 from infodiffusion.outputs import for_figures, spread_over
 
 ENOUGH = 2_000
@@ -79,6 +82,7 @@ def score_samples(preset: str, config: InfoConfig) -> None:
     against, name = _reference(config, device)
     with run.open():
         extractor = _extractor(config, device)
+        seen = require(extractor, config.force_features, run.say)
         pieces = Pieces(run.folder, f"{fingerprint({'generated': torch.from_numpy(generated)})} {extractor.name}")
         keep = functools.partial(_measured, pieces)
         drawn = _features(pieces, "generated", extractor, generated)
@@ -90,7 +94,7 @@ def score_samples(preset: str, config: InfoConfig) -> None:
             found = keep("fid", lambda: [metrics.fid(real, drawn, name)]) if enough else []
             found += keep("kid", lambda: [metrics.kid(real, drawn, name)])
             found += keep("mmd", lambda: [metrics.mmd(real, drawn, reference=name)])
-        _write(run, config, found, sampling_name(config), name)
+        _write(run, config, found, sampling_name(config), name, {"sensitivity": seen.as_record()} if seen else {})
 
 
 def sampling_name(config: InfoConfig) -> str:
@@ -170,13 +174,13 @@ def _extractor(config: InfoConfig, device: torch.device) -> metrics.Extractor:
     """Inception weights by path, or the small network of the whole training split, trained once and kept."""
     if config.features != "small":
         return metrics.load_extractor(Path(config.features), device=device)
-    train, _ = images_of(dataclasses.replace(config, m=0), torch.device("cpu"))
-    images, name = torch.from_numpy(_pixels(train)), f"small-{config.dataset}"
-    called = metrics.network_name(images, train.labels, name)
+    train, test = images_of(dataclasses.replace(config, m=0), torch.device("cpu"))
+    images, name, targets = torch.from_numpy(_pixels(train)), f"small-{config.dataset}", targets_of(train)
+    called = metrics.network_name(images, targets, name)
     path = config.runs_dir / "infodiffusion" / "features" / f"{called}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        metrics.train_extractor(images, train.labels, name).save(path)
+        metrics.train_extractor(images, targets, name).calibrate(_pixels(test), targets_of(test)).save(path)
     return metrics.load_extractor(path, device=device)
 
 
@@ -189,7 +193,15 @@ def _pixels(images: ImageSet) -> np.ndarray:
     return shown[:, None] if shown.ndim == 3 else shown.transpose(0, 3, 1, 2)
 
 
-def _write(run: Run, config: InfoConfig, found: Sequence[metrics.Measured], sampling: str, images: str) -> None:
+def _write(
+    run: Run,
+    config: InfoConfig,
+    found: Sequence[metrics.Measured],
+    sampling: str,
+    images: str,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Write the rows; `more` goes to their provenance."""
     coded = config.model != "vanilla"
     rows = [
         InfoQuality(
@@ -211,5 +223,5 @@ def _write(run: Run, config: InfoConfig, found: Sequence[metrics.Measured], samp
         )
         for one in found
     ]
-    write(config.results_dir, InfoQuality, run.id, rows, run.provenance())
+    write(config.results_dir, InfoQuality, run.id, rows, run.provenance() | (more or {}))
     run.say(f"{config.model_name}: " + ", ".join(f"{one.name} {one.value:.3f}" for one in found))

@@ -33,8 +33,9 @@ SPRITES = InfoConfig(
 )  # fmt: skip
 DIGITS = dataclasses.replace(SPRITES, dataset="digits", a_dim=32, patch=1, m=0, epochs=6)
 SMOKE = dataclasses.replace(
-    SPRITES, a_dim=4, channels=4, patch=2, m=64, epochs=1, batch=32, n=4, steps=3, latent_epochs=1
-)
+    SPRITES, a_dim=4, channels=4, patch=2, m=64, epochs=1, batch=32, n=4, steps=3, latent_epochs=1,
+    force_features=True,
+)  # fmt: skip
 
 
 def over_seeds(configs: list[InfoConfig]) -> list[InfoConfig]:

@@ -6,6 +6,9 @@ INFO_SCRIPTS := scripts/infodiffusion.py scripts/mosaic.py scripts/summaries.py
 
 FIGURES_IN_info-quality := $(call figures_of_table,infodiffusion/quality)
 $(eval $(call figures_source,info-quality))
+FIGURES_IN_info-sensitivity := $(call figures_of_table,infodiffusion/sensitivity)
+$(eval $(call figures_source,info-sensitivity))
+$(eval $(call figures_product,infodiffusion,info_sensitivity,figures/infodiffusion/info_sensitivity.png,info-sensitivity,$(INFO_SCRIPTS) scripts/infodiffusion_sensitivity.py))
 
 # $(call info_picture,set,name,mode): a picture and its source.
 define info_picture

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from common import results as tables
 from scripts import select, style
+from scripts.infodiffusion_sensitivity import SENSITIVITY, sensitivity
 from scripts.mosaic import mosaic
 from scripts.registry import Product, Sheet
 
@@ -239,7 +240,8 @@ def products() -> list[Product]:
         ("redraws", "latent_quality", redraws),
         ("codes", "plot_latent", scatter),
     ]
-    found = []
+    command = "sh infodiffusion/run_sensitivity.sh"
+    found = [Product("info_sensitivity", "infodiffusion", (SENSITIVITY,), command, sensitivity)]
     for dataset in DATASETS:
         stem, command = f"info_{dataset}", how(dataset)
         found.append(Product(f"{stem}_scores", "infodiffusion", (QUALITY,), command, partial(scores, dataset=dataset)))

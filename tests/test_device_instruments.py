@@ -90,7 +90,8 @@ COMMANDS = {
     "mi, orthogonal": "itdiffusion.mi --x x.npy --y y.npy --steps 5 --form orthogonal",
     "mi, label": "itdiffusion.mi --x x.npy --y label.npy --steps 25",
     "information": "infodiffusion.metrics information --codes y1.npy --inputs x.npy --steps 5",
-    "fid": "infodiffusion.metrics fid --real images.npy --generated others.npy --features small.safetensors --force",
+    "fid": "infodiffusion.metrics fid --real images.npy --generated others.npy --features small.safetensors "
+    "--force --force-features",
     "terms": "diffusion.terms --data few.npy --T 0.4 --draws 2",
     "terms, some examples": "diffusion.terms --data few.npy --T 0.4 --outer 30 --draws 2",
     "kl": "scoregen.kl --score test_device_instruments:two_modes --modes modes.npy --weights weights.npy --steps 20",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from common.device import pick_device
 from common.errors import UserError
@@ -26,17 +27,21 @@ from infodiffusion.metrics.inputs import (
     read_features,
     read_images,
     read_samples,
+    targets_of,
 )
 from infodiffusion.metrics.kernel import kid, mmd
 from infodiffusion.metrics.measured import Measured, as_factors
 from infodiffusion.metrics.mig import mig
 from infodiffusion.metrics.options import CodeOptions, FeatureOptions, InformationOptions, SampleOptions, StatsOptions
 from infodiffusion.metrics.pixels import PIXELS, Pixels
+from infodiffusion.metrics.sensitivity import LEAST_HELD_OUT, require
 from infodiffusion.metrics.small_network import train_extractor
 from infodiffusion.metrics.tad import tad
 
 Record = dict[str, Any]
 
+HELD_OUT_EVERY = 10
+"""Of a folder or an array every tenth image is held out of a network's training."""
 MOST_PAIRS = 4_096
 """AUROCs of single codes are printed one by one up to this many pairs."""
 
@@ -83,20 +88,22 @@ def run_auroc(options: CodeOptions) -> Record:
 
 def run_fid(options: SampleOptions) -> Record:
     """The Frechet distance."""
-    extractor, reference = _extractor(options), _reference(options.ref, options.real)
+    extractor, seen = _seeing(options)
     real, generated = read_samples(options.real, options.generated, extractor, options.data_dir)
-    return _records([fid(real, generated, reference, options.force)])
+    return _records([fid(real, generated, _reference(options.ref, options.real), options.force)]) | seen
 
 
 def run_kid(options: SampleOptions) -> Record:
     """The kernel distance with KID's kernel."""
-    return _records([kid(*_both(options), _reference(options.ref, options.real))])
+    real, generated, seen = _both(options)
+    return _records([kid(real, generated, _reference(options.ref, options.real))]) | seen
 
 
 def run_mmd(options: SampleOptions) -> Record:
     """MMD^2 with a Gaussian kernel."""
-    real, generated = _both(options)
-    return _records([mmd(real, generated, options.kernel, options.biased, _reference(options.ref, options.real))])
+    real, generated, seen = _both(options)
+    found = mmd(real, generated, options.kernel, options.biased, _reference(options.ref, options.real))
+    return _records([found]) | seen
 
 
 def run_stats(options: StatsOptions) -> Record:
@@ -117,16 +124,28 @@ def run_stats(options: StatsOptions) -> Record:
 
 
 def run_features(options: FeatureOptions) -> Record:
-    """Train a small network on a data set and write it."""
+    """Train a small network on a data set, measure what it sees on held-out images, and write it with that table.
+
+    Held out are the test images of a registered set, else every tenth image.
+    """
     out = check_out(options.out, "--out", "NET.safetensors", [options.data])
     images = read_images(options.data, "--data", options.data_dir)
-    factors, name = None, Path(options.data).stem
+    factors, modes, name = None, None, Path(options.data).stem
     if is_data_set(options.data):
         known = data_set(options.data, options.data_dir)
-        factors, name = (known.labels if known.factors is None else known.factors), known.name
+        factors, name = targets_of(known), known.name
+        other = f"{name}:{'train' if known.split == 'test' else 'test'}"
+        held_out, modes = read_images(other, "--data", options.data_dir), targets_of(data_set(other, options.data_dir))
+    else:
+        chosen = torch.arange(len(images)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+        images, held_out = images[~chosen], images[chosen]
     network = train_extractor(images, factors, f"small-{name}", options.seed, options.steps)
-    network.save(out)
-    return {"out": options.out, "extractor": network.name, "classes": list(network.classes), "n": len(images)}
+    network.calibrate(held_out, modes).save(out)
+    found = network.sensitivity
+    seen = found.as_record() if found else None
+    sys.stderr.write(f"{network.name}: {found or f'fewer than {LEAST_HELD_OUT} held-out images, nothing measured'}\n")
+    said = {"out": options.out, "extractor": network.name, "classes": list(network.classes), "n": len(images)}
+    return said | ({"sensitivity": seen} if options.json else {})
 
 
 def run_information(options: InformationOptions) -> Record:
@@ -162,12 +181,20 @@ def _codes_and_factors(options: CodeOptions) -> tuple[np.ndarray, np.ndarray]:
     return codes, read_factors(options.factors, options.data_dir)
 
 
-def _both(options: SampleOptions) -> tuple[Features, Features]:
-    extractor = _extractor(options)
+def _both(options: SampleOptions) -> tuple[Features, Features, Record]:
+    """Features of both samples, and what the network sees."""
+    extractor, seen = _seeing(options)
     real, generated = read_samples(options.real, options.generated, extractor, options.data_dir)
     if isinstance(real, Moments):
         raise UserError(f"'{options.real}' holds moments, which only fid takes: give the examples themselves")
-    return real, generated
+    return real, generated, seen
+
+
+def _seeing(options: SampleOptions) -> tuple[Extractor | None, Record]:
+    """The extractor, and for JSON what it sees, which is said on standard error; a blind one is refused."""
+    extractor = _extractor(options)
+    found = require(extractor, options.force_features) if extractor else None
+    return extractor, {"sensitivity": found.as_record()} if found and options.json else {}
 
 
 def _extractor(options: SampleOptions | StatsOptions) -> Extractor | None:

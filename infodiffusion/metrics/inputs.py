@@ -55,11 +55,15 @@ def read_factors(source: str, data_dir: Path) -> np.ndarray:
         raise UserError("--factors is missing: give a .npy file, examples first, or a registered data set")
     if not is_data_set(source):
         return read_labels(Path(source))
-    images = data_set(source, data_dir)
-    found = images.labels if images.factors is None else images.factors
+    found = targets_of(data_set(source, data_dir))
     if found is None:
         raise UserError(f"{source} has neither factors nor labels: give a .npy file")
     return found.numpy()
+
+
+def targets_of(images: ImageSet) -> Tensor | None:
+    """Factors (n, f) of a data set, else labels (n,), else None."""
+    return images.labels if images.factors is None else images.factors
 
 
 def read_images(source: str, option: str, data_dir: Path) -> Tensor:

@@ -59,6 +59,8 @@ class SampleOptions(Common):
     """Name of the reference split in the metric's name; empty: the split of a registered data set, else train."""
     force: bool = False
     """fid: also below 2,048 examples."""
+    force_features: bool = False
+    """fid, kid, mmd: also with a small network that hardly sees noise, or of which nobody measured what it sees."""
     kernel: Literal["median", "published", "dimension"] = "median"
     """mmd: Gaussian of the median distance; exp(-|x-y|^2/d^2); exp(-|x-y|^2/(2d))."""
     biased: bool = False

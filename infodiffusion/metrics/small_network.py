@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +15,27 @@ from common.errors import UserError
 from common.files import DamagedFileError, reading
 from common.networks.initialise import initialise_
 from common.seeds import generator
+from infodiffusion.metrics.distortions import LEVELS, spoiled
 from infodiffusion.metrics.features import NONE
 from infodiffusion.metrics.measured import Array
+from infodiffusion.metrics.sensitivity import Sensitivity, measure
 
 FEATURES = 64
 KIND, SUFFIX = "small-feature-network", ".safetensors"
+VERSION = 2
+"""Of networks and their files; networks of version 1, whose files have no version, do not measure noise and blur."""
 ROTATIONS = 4
+LEAST_LEVEL = 0.5
+"""Unit of the two levels at least: clean images differ so little in them that a trace of noise would outweigh all."""
 STANDARDISED = 2_048
 """Training images, the first ones, over which features have mean 0 and variance 1."""
 
 
 class SmallNetwork(nn.Module):
     """Three convolutions of stride 2, means over a 4 x 4 grid, and 64 features below one classifier a factor.
+
+    Two more features are how much noise and blur it takes an image for (`distortions.spoiled`), read from the grid and
+    from the mean size of what the first convolution gives: what tells the factors apart need not change with either.
 
     Its distances order samples of one data set; they are no Inception distances, and networks of another name or seed
     have another scale.
@@ -35,13 +45,18 @@ class SmallNetwork(nn.Module):
         channels: of the images, 1 or 3.
         classes: number of classes of each factor.
         seed: of the initial weights.
+        version: 1: a network of older files, without the two features of noise and blur.
+
+    Attributes:
+        sensitivity: what it sees (`calibrate`); None where nobody measured it.
     """
 
     resize = NONE
+    sensitivity: Sensitivity | None = None
 
-    def __init__(self, name: str, channels: int, classes: tuple[int, ...], seed: int = 0):
+    def __init__(self, name: str, channels: int, classes: tuple[int, ...], seed: int = 0, version: int = VERSION):
         super().__init__()
-        self.name, self.channels, self.classes = name, channels, classes
+        self.name, self.channels, self.classes, self.version = name, channels, classes, version
         widths = (channels, 32, 64, 128)
         self.body = nn.Sequential()
         for inside, outside in itertools.pairwise(widths):
@@ -51,11 +66,15 @@ class SmallNetwork(nn.Module):
         # Positions matter to a sample's look: features are read from a 4 x 4 grid, not from a mean over the image.
         self.features = nn.Linear(16 * widths[-1], FEATURES)
         self.heads = nn.ModuleList([nn.Linear(FEATURES, count) for count in classes])
+        if version > 1:
+            inside = 16 * widths[-1] + widths[1]
+            self.levels = nn.Sequential(nn.Linear(inside, FEATURES), nn.SiLU(), nn.Linear(FEATURES, LEVELS))
         initialise_(self, seed)
         self.centre: Tensor
         self.scale: Tensor
-        self.register_buffer("centre", torch.zeros(FEATURES))
-        self.register_buffer("scale", torch.ones(FEATURES))
+        count = FEATURES + (LEVELS if version > 1 else 0)
+        self.register_buffer("centre", torch.zeros(count))
+        self.register_buffer("scale", torch.ones(count))
 
     @property
     def device(self) -> torch.device:
@@ -63,38 +82,60 @@ class SmallNetwork(nn.Module):
         return self.centre.device
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (n, 64) of uint8 images (n, c, h, w), standardised over the training images.
+        """Features (n, 66) of uint8 images (n, c, h, w), standardised over the training images.
 
         Raises:
             UserError: another number of channels.
         """
-        return (self.hidden(images) - self.centre) / self.scale
+        return (torch.cat(self.hidden(images), 1) - self.centre) / self.scale
 
-    def hidden(self, images: Tensor) -> Tensor:
-        """Features as they are trained."""
+    def hidden(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Features as they are trained: the 64 of the factors, and the two levels (version 1: none)."""
         if images.shape[1] != self.channels:
             raise UserError(f"{self.name} takes images of {self.channels} channels, not of {images.shape[1]}")
-        x = self.body(images.float() / 127.5 - 1)
-        return self.features(F.adaptive_avg_pool2d(x, 4).flatten(1))
+        first = self.body[0](images.float() / 127.5 - 1)
+        grid = F.adaptive_avg_pool2d(self.body[1:](first), 4).flatten(1)
+        factors = self.features(grid)
+        if self.version == 1:
+            return (factors,)
+        return factors, self.levels(torch.cat([grid, first.abs().mean((2, 3))], 1))
 
-    def loss(self, images: Tensor, factors: Tensor) -> Tensor:
-        """Cross entropy in nats, mean over factors (n, f)."""
-        hidden = F.silu(self.hidden(images))
-        losses = [F.cross_entropy(head(hidden), y) for head, y in zip(self.heads, factors.T, strict=True)]
-        return torch.stack(losses).mean()
+    def loss(self, images: Tensor, factors: Tensor, levels: Tensor) -> Tensor:
+        """Cross entropy in nats, mean over factors (n, f), and the mean squared error of the levels (n, 2)."""
+        hidden, found = self.hidden(images)
+        seen = F.silu(hidden)
+        losses = [F.cross_entropy(head(seen), y) for head, y in zip(self.heads, factors.T, strict=True)]
+        return torch.stack(losses).mean() + F.mse_loss(found, levels)
+
+    def calibrate(self, images: Array, modes: Tensor | None, seed: int = 0) -> "SmallNetwork":
+        """Measure on held-out images what it sees (`sensitivity.measure`), keep that, and return the network.
+
+        Args:
+            images, modes, seed: as `sensitivity.measure` takes them.
+        """
+        self.sensitivity = measure(self, torch.as_tensor(images), modes, seed)
+        return self
 
     def save(self, path: Path) -> None:
         """Write weights and what they belong to, as safetensors."""
         from safetensors.torch import save
 
-        about = {"kind": KIND, "name": self.name, "channels": self.channels, "classes": list(self.classes)}
+        about: dict[str, Any] = {
+            "kind": KIND,
+            "name": self.name,
+            "channels": self.channels,
+            "classes": list(self.classes),
+        }
+        about["version"] = self.version
+        if self.sensitivity is not None:
+            about["sensitivity"] = self.sensitivity.as_json()
         atomic.write_bytes(path, save(self.state_dict(), {"about": json.dumps(about)}))
 
 
 def train_extractor(
     images: Array, factors: Tensor | None, name: str, seed: int = 0, steps: int = 400, batch: int = 128
 ) -> SmallNetwork:
-    """Train a `SmallNetwork` to tell the factors or labels of a data set, by Adam.
+    """Train a `SmallNetwork` to tell the factors or labels of a data set, and noise and blur, by Adam.
 
     Args:
         images: uint8 (n, c, h, w), of the training split.
@@ -128,14 +169,17 @@ def train_extractor(
             asked = turns[:, None]
         else:
             shown, asked = images[rows], factors[rows].long()
+        shown, levels = spoiled(shown, source)
         optimizer.zero_grad(set_to_none=True)
-        network.loss(shown, asked).backward()
+        network.loss(shown, asked, levels).backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        seen = network.hidden(images[:STANDARDISED])
+        seen = torch.cat(network.hidden(images[:STANDARDISED]), 1)
         network.centre.copy_(seen.mean(0))
-        network.scale.copy_(seen.std(0).clamp(min=1e-6))
+        scale = seen.std(0).clamp(min=1e-6)
+        scale[FEATURES:].clamp_(min=LEAST_LEVEL)
+        network.scale.copy_(scale)
     return network.eval().requires_grad_(False)
 
 
@@ -147,7 +191,7 @@ def network_name(
     Args:
         images, factors, name, seed, steps, batch: as `train_extractor` takes them.
     """
-    seen = hashlib.sha256(f"{tuple(images.shape)} {seed} {steps} {batch}".encode())
+    seen = hashlib.sha256(f"{VERSION} {tuple(images.shape)} {seed} {steps} {batch}".encode())
     seen.update(torch.as_tensor(images).contiguous().numpy().data)
     if factors is not None:
         targets = factors[:, None] if factors.ndim == 1 else factors
@@ -169,9 +213,14 @@ def load_small(path: Path) -> SmallNetwork | None:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        version = about.get("version", 1)
+        if version not in (1, VERSION):
+            raise DamagedFileError(f"it is of version {version}, this code reads 1 to {VERSION}")
         sizes = state["body.0.weight"].shape[1], [len(state[f"heads.{i}.bias"]) for i in range(len(about["classes"]))]
         if about["kind"] != KIND or (about["channels"], about["classes"]) != sizes:  # before memory is taken for it
             raise DamagedFileError("its weights are not of the network that its header describes")
-        network = SmallNetwork(str(about["name"]), about["channels"], tuple(about["classes"]))
+        network = SmallNetwork(str(about["name"]), about["channels"], tuple(about["classes"]), version=version)
         network.load_state_dict(state)
+        if "sensitivity" in about:
+            network.sensitivity = Sensitivity.from_json(about["sensitivity"])
         return network.eval().requires_grad_(False)

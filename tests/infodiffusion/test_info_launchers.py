@@ -60,6 +60,10 @@ def test_the_studies_go_from_training_to_pictures(dataset, tmp_path):
     assert {"train_classifier", "eval", "interpolate", "disentangle", "plot_latent"} <= set(modes) <= set(MODES)
 
 
+def test_what_networks_see_is_its_own_sweep(tmp_path):
+    assert asked(tmp_path, "run_sensitivity.sh", "quick") == [["-m", "infodiffusion.sensitivity", "quick"]]
+
+
 def test_statistics_are_the_metrics_own_command(tmp_path):
     calls = asked(tmp_path, "gen_fid.sh", "--images", "x", "--out", "y.npz")
     assert calls == [["-m", "infodiffusion.metrics", "stats", "--images", "x", "--out", "y.npz"]]

@@ -10,6 +10,7 @@ from launching import call
 from common import results as tables
 from common.data import sprites
 from infodiffusion import images
+from infodiffusion.config import InfoConfig
 from infodiffusion.modes import MODES
 from infodiffusion.run import main
 
@@ -182,3 +183,18 @@ def test_samples_are_compared_with_the_named_folder_by_one_network_of_the_whole_
     assert set(rows["metric"].str.extract(r"\[([\w-]+),")[0]) == {network.stem}
     assert run(done, "calc_fid", "--reference", tmp_path / "absent")[0] == 2
     assert "folder of images" in capsys.readouterr().err
+
+
+def test_a_network_of_which_nobody_knows_what_it_sees_is_refused_where_the_preset_does_not_force_it(done, capsys):
+    # 60 held-out sprites are too few for a table; smoke sets --force-features, which other presets do not.
+    capsys.readouterr()
+    code, _ = run(done, "calc_fid", "--force", "--no-force-features")
+    assert code == 2
+    err = capsys.readouterr().err
+    assert "nobody measured what small-sprites-" in err
+    assert "--force-features" in err
+    code, _ = run(done, "calc_fid", "--force")
+    assert code == 0
+    err = capsys.readouterr().err
+    assert "warning: nobody measured what small-sprites-" in err
+    assert not InfoConfig().force_features

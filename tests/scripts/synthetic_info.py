@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from common import results as tables
-from common.results.tables.infodiffusion import InfoQuality
+from common.results.tables.infodiffusion import InfoQuality, InfoSensitivity
 
 MODELS = {"diff[4x1-2,a=4,mmd=0.1]": 0.8, "infovae[4x1-2,a=4,mmd=0.1]": 0.5, "untrained[4x1-2,a=4,mmd=0.1]": 0.2}
 METRICS = ("dci_disentanglement[forest,n=100]", "mig[bins=20,n=100]", "tad[n=100]")
@@ -19,6 +19,14 @@ def row(model, seed, metric, value, **changes):
     return InfoQuality(**{**settings, "model": model, "seed": seed, "metric": metric, "value": value, **changes})
 
 
+def seen(dataset, distortion, strength, fid):
+    """A row of what a network sees; the errors 0.3 and 0.4 make one of 0.5."""
+    return InfoSensitivity(
+        dataset=dataset, network=f"small-{dataset}", seed=0, steps=5, distortion=distortion, strength=strength, unit="",
+        n=50, n_reference=50, fid=fid, fid_se=0.3, clean_fid=1.0, clean_fid_se=0.4, standard_errors=(fid - 1) / 0.5,
+    )  # fmt: skip
+
+
 def write_info(folder: Path):
     """The quality table and the pictures of every mode."""
     rng = np.random.default_rng(0)
@@ -27,6 +35,11 @@ def write_info(folder: Path):
         for model, value in MODELS.items() for seed in (0, 1, 2) for metric in METRICS
     ]  # fmt: skip
     tables.write(folder, InfoQuality, "a", rows, {})
+    strengths = {"noise": (20.0, 40.0), "blur": (0.5, 1.0), "shift": (1.0, 2.0)}
+    for factor, dataset in ((1, "digits"), (2, "folder")):  # the second has no labels, and so no mode
+        every = strengths | ({"mode": (0.5, 1.0)} if factor == 1 else {})
+        saw = [seen(dataset, name, one, 1 + factor * one) for name, both in every.items() for one in both]
+        tables.write(folder, InfoSensitivity, dataset, saw, {})
 
     def image(*shape):
         return rng.integers(0, 256, (*shape, 8, 8)).astype(np.uint8)

@@ -5,6 +5,7 @@ from synthetic_info import METRICS, MODELS, write_info
 
 from scripts import infodiffusion as drawn
 from scripts import select
+from scripts.infodiffusion_sensitivity import sensitivity
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,19 @@ def test_pictures_show_every_model(results, build):
     assert all(family in text for family in ("diff", "infovae", "untrained"))
 
 
-def test_nothing_is_said_where_nothing_is(results):
+def test_what_networks_see_is_a_line_a_data_set(results):
+    fig = sensitivity(results)
+    assert len(fig.axes) == 4
+    lines = {line.get_label(): line for line in fig.axes[0].get_lines()}
+    for dataset, factor in (("digits", 1), ("folder", 2)):
+        assert lines[dataset].get_xdata().tolist() == [20, 40]
+        assert lines[dataset].get_ydata() == pytest.approx([40 * factor, 80 * factor])
+    assert "digits 100, folder 100" in fig.get_suptitle()
+
+
+def test_nothing_is_said_where_nothing_is(results, tmp_path):
     for build in (drawn.scores, drawn.sheet, drawn.samples):
         with pytest.raises(select.NoRowsError):
             build(results, "celeba")
+    with pytest.raises(select.NoRowsError):
+        sensitivity(tmp_path)

@@ -64,3 +64,29 @@ class InfoOutput:
     least: float = schema.value("smallest value")
     greatest: float = schema.value("largest value")
     sd: float = schema.value("standard deviation over all values; 0 would be a constant array")
+
+
+@schema.table(
+    "infodiffusion/sensitivity",
+    1,
+    "What a small feature network sees: FID of held-out images that were spoiled, against others that were not.",
+)
+class InfoSensitivity:
+    """One distortion at one strength, one network."""
+
+    dataset: str = schema.setting("data set of the network and of the held-out images")
+    network: str = schema.setting("name of the network, with the digest of its training")
+    seed: int = schema.setting("seed of its weights and batches")
+    steps: int = schema.setting("optimiser steps of its training, 128 images each")
+    distortion: str = schema.setting("noise, blur, shift, or mode: images of the least class are left out")
+    strength: float = schema.setting("how much of it, in the unit beside")
+    unit: str = schema.setting("unit of the strength")
+    n: int = schema.setting("images measured", "examples")
+    n_reference: int = schema.context("other images, not spoiled, that they are compared with", "examples")
+    fid: float = schema.value("FID of the spoiled images to the reference")
+    fid_se: float = schema.error("fid", note="sampling error of both samples")
+    clean_fid: float = schema.value("FID of the same number of the same images, not spoiled")
+    clean_fid_se: float = schema.error("clean_fid", note="sampling error of both samples")
+    standard_errors: float = schema.context(
+        "(fid - clean_fid) / sqrt(fid_se^2 + clean_fid_se^2): how clearly the network sees it"
+    )
