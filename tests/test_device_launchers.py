@@ -25,7 +25,7 @@ LAUNCHERS = {
     "itdiffusion.patches": [f"itdiffusion.patches smoke {FEW}"],
     "itdiffusion.cifar10": [f"itdiffusion.cifar10 smoke {FEW} --data-dir DATA"],
     "itdiffusion.mi_table": [
-        f"itdiffusion.mi_table smoke --case {case} --n 80 --batch 32" for case in ("student-2+2", "label-2")
+        f"itdiffusion.mi_table smoke --case {case} --n 520 --batch 64" for case in ("student-2+2", "label-2")
     ],
     "scoregen.clusters": [
         "scoregen.clusters smoke --dataset mnist --network mnist-tiny --clusters 3 --n 6 --epochs 1 --batch 3 "
