@@ -154,6 +154,7 @@ def parse_options(options: type[Options], command: str, arguments: Sequence[str]
 
 
 def _parse_flags(default: Options, words: list[str], command: str, description: str) -> Options:
+    words = _joined(words)
     help_wanted = bool({"-h", "--help"} & set(words))
     if not help_wanted:
         _refuse_unknown_flags(type(default), words, command)
@@ -166,6 +167,18 @@ def _parse_flags(default: Options, words: list[str], command: str, description: 
         if stop.code == 0:
             raise
         raise UserError(f"{_one_sentence(printed.getvalue())} ({command} --help lists every option)") from None
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """The words with `--flag -value` as `--flag=-value`: no flag has one minus, but a value may, as -flow has."""
+    found: list[str] = []
+    for word in words:
+        value = re.match(r"-[a-z]", word) and word != "-h"
+        if value and found and found[-1].startswith("--") and "=" not in found[-1]:
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def _refuse_unknown_flags(config_type: type, words: Sequence[str], command: str) -> None:

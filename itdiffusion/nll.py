@@ -54,6 +54,8 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     if not problem.bins and _all_whole(problem.x):
         sys.stderr.write("warning: all values are whole numbers, which have no density: give --discrete-step 1\n")
     if config.estimator == "ode":
+        spectrum = LogsnrRange.from_spectrum(reference.spectrum, clip=config.clip)
+        _warn_of(config, suspect(model.told, problem.x, reference, spectrum, config.seed, transform).reading)
         return _ode_report(config, problem, denoiser, reference, transform)
     found = measure(config, problem, denoiser, other, reference, transform)
     if config.per_example:
@@ -63,6 +65,11 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
         suspicion = suspect(model.told, problem.x, reference, found.where.range, config.seed, transform)
         spent += suspicion.evaluations
         _warn_of(config, suspicion.reading)
+        if suspicion.reading is None:
+            sys.stderr.write(
+                "note: the model is worse than the Gaussian of the data: if it should not be, check --predicts, "
+                "--schedule, --time and the scale of the data\n"
+            )
     return _as_json(found, (float(gaussian), float(gaussian_se)), spent)
 
 
@@ -132,7 +139,7 @@ def _ode_report(
     if config.loc is not None and config.scale is not None:
         where = LogsnrRange(config.loc, config.scale, config.clip)
     found = ode_nll(
-        denoiser, problem.x, where, bins=problem.bins, tolerance=config.ode_tolerance, seed=config.seed,
+        denoiser, problem.x, where, reference, bins=problem.bins, tolerance=config.ode_tolerance, seed=config.seed,
         batch=config.batch, transform=transform,
     )  # fmt: skip
     if config.per_example:

@@ -1,5 +1,6 @@
 """-log p(x) of single examples along the probability-flow ODE of a denoiser eps_hat(z, logsnr)."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -7,10 +8,17 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.immse import Bins, Denoiser, LogsnrRange
+from common.immse import Bins, Denoiser, GaussianReference, LogsnrRange
 from common.immse.measure import rows_of_a_call
 from common.immse.noise import BLOCK, blocks
-from common.likelihood import ScoreAndDivergence, draw_probe, exact_divergence, hutchinson, ode_log_likelihood
+from common.likelihood import (
+    ScoreAndDivergence,
+    draw_probe,
+    exact_divergence,
+    hutchinson,
+    log_normal,
+    ode_log_likelihood,
+)
 from common.logsnr_schedule import LogsnrLine
 from common.precision import on_cpu
 from common.schedules import expand, logsnr_to_alpha_sigma
@@ -35,6 +43,7 @@ def ode_nll(
     denoiser: Denoiser,
     x: Tensor,
     where: LogsnrRange,
+    reference: GaussianReference,
     *,
     bins: Bins | None = None,
     tolerance: float = 1e-4,
@@ -45,14 +54,16 @@ def ode_nll(
     """-log p(x) by the probability-flow ODE of the score -eps_hat / sigma (Song et al. 2021, eq. 39).
 
     The flow runs in the channel z = sqrt(s(a)) x + sqrt(s(-a)) eps from a = `where.high` to `where.low`, on a line in
-    a; it starts at sqrt(s(high)) x, so log p(x) = log p_high(z) + d log sqrt(s(high)), and ends at N(0, I). The number
-    is the NLL of the flow's own model, no bound of the I-MMSE one. With `bins` it is that of x + D (u - 1/2), one
-    uniform u an example, minus d log D: an upper bound of -log P(x) in expectation.
+    a, about the mean of the data, so that another origin changes nothing. It starts at sqrt(s(high)) x, so log p(x) =
+    log p_high(z) + d log sqrt(s(high)), and ends at the marginal of the reference at `where.low`, all but N(0, I). The
+    number is the NLL of the flow's own model, no bound of the I-MMSE one. With `bins` it is that of x + D (u - 1/2),
+    one uniform u an example, minus d log D: an upper bound of -log P(x) in expectation.
 
     Args:
         denoiser: differentiable in z.
         x: examples (n, ...).
         where: log-SNR from which and to which the flow runs.
+        reference: the Gaussian of the data.
         bins: the grid of discrete data.
         tolerance: of the solver.
         seed: of the probes and of u.
@@ -65,6 +76,7 @@ def ode_nll(
     """
     line = LogsnrLine(high=where.high, low=where.low)
     alpha = float(logsnr_to_alpha_sigma(torch.tensor(where.high, dtype=torch.float64))[0])
+    mean = reference.mean.reshape(1, *x.shape[1:])
     values, evaluations = [], 0
     for block, part in _blocks(x, batch, transform):
         d = part[0].numel()
@@ -73,11 +85,22 @@ def ode_nll(
             u = dequantization_noise(tuple(part.shape), seed, block.start).to(part)
             part = part + bins.step * (u - 0.5)
             shift += d * float(torch.tensor(bins.step, dtype=torch.float64).log())
-        score = _with_divergence(_score(denoiser, line), part, seed, block.start)
+        part = part - mean.to(part)
+        score = _with_divergence(_score(denoiser, line, mean.to(part)), part, seed, block.start)
         found = ode_log_likelihood(score, line, alpha * part, 1.0, tolerance=tolerance)
-        values.append(-on_cpu(found.log_p).double() - shift)
+        end = on_cpu(found.x_T).double()
+        log_p = on_cpu(found.log_p).double() - log_normal(end, 1.0, 1) + _log_end(reference, end, where.low)
+        values.append(-log_p - shift)
         evaluations += found.evaluations * len(part)
     return OdeNll(torch.cat(values), evaluations)
+
+
+def _log_end(reference: GaussianReference, z: Tensor, logsnr: float) -> Tensor:
+    """log N(z; 0, alpha^2 Sigma + sigma^2 I), the reference's marginal about its mean at a log-SNR, (n,)."""
+    alpha, sigma = (float(v) for v in logsnr_to_alpha_sigma(torch.tensor(logsnr, dtype=torch.float64)))
+    variance = alpha**2 * reference.spectrum + sigma**2
+    apart = reference.project(z.flatten(1) + reference.mean)
+    return -0.5 * ((apart**2 / variance).sum(1) + (2 * math.pi * variance).log().sum())
 
 
 def _blocks(x: Tensor, batch: int, transform: Callable[[Tensor], Tensor]) -> Iterator[tuple[slice, Tensor]]:
@@ -86,17 +109,20 @@ def _blocks(x: Tensor, batch: int, transform: Callable[[Tensor], Tensor]) -> Ite
         yield block, transform(x[block])
 
 
-def _score(denoiser: Denoiser, line: LogsnrLine) -> Callable[[Tensor, Tensor], Tensor]:
+def _score(denoiser: Denoiser, line: LogsnrLine, mean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """The score about the mean: of z - alpha mu."""
+
     def score(z: Tensor, t: Tensor) -> Tensor:
         logsnr = line.t_to_logsnr(t)
-        eps_hat = denoiser(z, logsnr)
+        alpha, sigma = (expand(v, z) for v in logsnr_to_alpha_sigma(logsnr))
+        eps_hat = denoiser(z + alpha * mean, logsnr)
         if eps_hat.shape != z.shape:
             raise UserError(f"the denoiser returned shape {tuple(eps_hat.shape)} for z of shape {tuple(z.shape)}")
         if not eps_hat.requires_grad:
             raise UserError(
                 "the denoiser has no gradient in z, which --estimator ode needs: compute it without no_grad"
             )
-        return -eps_hat / expand(logsnr_to_alpha_sigma(logsnr)[1], z)
+        return -eps_hat / sigma
 
     return score
 

@@ -34,7 +34,7 @@ from infodiffusion.metrics.measured import Measured, as_factors
 from infodiffusion.metrics.mig import mig
 from infodiffusion.metrics.options import CodeOptions, FeatureOptions, InformationOptions, SampleOptions, StatsOptions
 from infodiffusion.metrics.pixels import PIXELS, Pixels
-from infodiffusion.metrics.sensitivity import LEAST_HELD_OUT, require
+from infodiffusion.metrics.sensitivity import require
 from infodiffusion.metrics.small_network import train_extractor
 from infodiffusion.metrics.tad import tad
 
@@ -141,9 +141,8 @@ def run_features(options: FeatureOptions) -> Record:
         images, held_out = images[~chosen], images[chosen]
     network = train_extractor(images, factors, f"small-{name}", options.seed, options.steps)
     network.calibrate(held_out, modes).save(out)
-    found = network.sensitivity
+    found = require(network, force=True)  # says what it sees, and that metrics will refuse it where that is too little
     seen = found.as_record() if found else None
-    sys.stderr.write(f"{network.name}: {found or f'fewer than {LEAST_HELD_OUT} held-out images, nothing measured'}\n")
     said = {"out": options.out, "extractor": network.name, "classes": list(network.classes), "n": len(images)}
     return said | ({"sensitivity": seen} if options.json else {})
 

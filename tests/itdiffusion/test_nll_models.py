@@ -239,6 +239,34 @@ def test_the_ode(run):
     assert found["nll_nats"]["se"] == pytest.approx(exact().std(ddof=1) / 20, rel=0.02)
 
 
+def test_another_origin_changes_nothing_of_the_ode(run, folder):
+    (folder / "my_far.py").write_text(
+        "import torch\nfrom my_models import LAW\n\nFAR = 1e4\n\n\ndef far(z, logsnr):\n"
+        "    alpha = torch.sigmoid(logsnr).sqrt()[:, None]\n    return LAW.eps_hat(z - alpha * FAR, logsnr)\n"
+    )
+    np.save("far.npy", np.load("x.npy").astype(np.float64) + 1e4)
+    np.save("far_y.npy", np.load("y.npy").astype(np.float64) + 1e4)
+    near_0, _ = run("--denoiser my_models:eps --data x.npy --reference y.npy --estimator ode --n 100")
+    far, _ = run("--denoiser my_far:far --data far.npy --reference far_y.npy --estimator ode --n 100")
+    sys.modules.pop("my_far")
+    assert far["nll_nats"]["value"] == pytest.approx(near_0["nll_nats"]["value"], abs=2e-3)
+
+
+def test_the_ode_names_a_wrong_convention_too(run):
+    said = run("--denoiser my_models:x0 --data x.npy --reference y.npy --estimator ode --n 50")[1]
+    assert "it seems to return x0" in said
+
+
+def test_a_prediction_with_a_minus_may_be_typed_in_two_words(run):
+    found, said = run(f"--denoiser my_models:minus --predicts -eps {DATA}")
+    assert said == ""
+    assert near(found["nll_nats"], exact().mean())
+
+
+def test_a_model_worse_than_the_gaussian_is_said_to_be(run):
+    assert "the model is worse than the Gaussian of the data" in run(f"--denoiser my_models:half {DATA}")[1]
+
+
 def test_the_ode_of_discrete_data_is_a_bound(run):
     signs = torch.randint(2, (100,), generator=generator(2)) * 2 - 1
     np.save("signs.npy", torch.stack([signs, signs], 1).numpy())
