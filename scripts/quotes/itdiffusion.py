@@ -154,7 +154,7 @@ QUOTES = [
           "{short_truth_high:.1f} (most on sparse Student-t pairs in 3+3 dimensions: {student_sparse_3:.3f} ± "
           "{student_sparse_3_se:.3f} where {student_sparse_3_truth:.3f} is true)", mi),
     Quote(PAPER, "{held_gaussian:d} of {held_gaussian_of:d} hold the truth for Gaussian pairs and for cubes and normal CDFs "
-          "of sparse ones, {held_student:d} of {held_student_of:d} for Student-t pairs, and only {held_additive:d} of "
+          "of sparse ones, {held_student:d} of {held_student_of:d} for Student-t pairs, and {held_additive:d} of "
           "{held_additive_of:d} for additive uniform noise of 0.75, whose sharp edges cost {cost:.3f} ± {cost_se:.3f} "
           "nats of {cost_truth:.2f} in the mean ({cost_low:.3f} to {cost_high:.3f}), where the reported standard error is "
           "{cost_stated:.3f} in the mean.", mi),
