@@ -46,6 +46,22 @@ class Prediction:
     v_hat: Tensor
 
 
+def read_vp(predicts: str, out: Tensor, z: Tensor, logsnr: Tensor) -> Prediction:
+    """What an output of a variance-preserving network means, in the channel: `eps`, `x0` or `v`.
+
+    Args:
+        predicts: what `out` is.
+        out: of the shape of z.
+        z: x_t, which is the channel's z there (n, ...).
+        logsnr: (n,).
+    """
+    alpha, sigma = (expand(v.to(z), z) for v in logsnr_to_alpha_sigma(logsnr.double()))
+    if predicts == "v":
+        return Prediction(alpha * z - sigma * out, sigma * z + alpha * out, out)
+    x0, eps = (out, (z - alpha * out) / sigma) if predicts == "x0" else ((z - sigma * out) / alpha, out)
+    return Prediction(x0, eps, alpha * eps - sigma * x0)
+
+
 class Denoiser(nn.Module):
     """A network as a denoiser in the channel.
 
@@ -137,17 +153,11 @@ class Denoiser(nn.Module):
         kind = predicts or self.predicts
         sign, kind = (-1.0, kind[1:]) if kind.startswith("-") else (1.0, kind)
         out = sign * output
-        alpha, sigma = (expand(v.to(z), z) for v in logsnr_to_alpha_sigma(logsnr.double()))
         if kind == "v":
-            x0, eps = alpha * z - sigma * out, sigma * z + alpha * out
-            return Prediction(x0, eps, out)
+            return read_vp("v", out, z, logsnr)
         if kind in ("x0", "edm", "edm-raw"):
-            x0 = self._preconditioned(out, z, level) if kind == "edm-raw" else out
-            eps = (z - alpha * x0) / sigma
-        else:
-            eps = self._eps(out, z, level, kind)
-            x0 = (z - sigma * eps) / alpha
-        return Prediction(x0, eps, alpha * eps - sigma * x0)
+            return read_vp("x0", self._preconditioned(out, z, level) if kind == "edm-raw" else out, z, logsnr)
+        return read_vp("eps", self._eps(out, z, level, kind), z, logsnr)
 
     def _eps(self, out: Tensor, z: Tensor, level: Level, kind: str) -> Tensor:
         if kind == "eps":

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.denoise import read_vp
 from common.errors import UserError
-from common.files import DamagedFileError, load_json, reading
+from common.files import reading
 from common.networks.arithmetic import Network
 from common.networks.unet import UNet, UNetConfig, load_iddpm_state
 from common.networks.unet_configs import iddpm_cifar10_config
 from common.schedules import DDPM
 from common.variational import StepModel
+from itdiffusion.diffusers_scheduler import read_scheduler, schedule_of
 
 IDDPM_STEPS = 4000
-MOST_STEPS = 1_000_000
-"""Training steps that a scheduler's file may name; one damaged digit must not take the memory."""
 FILES = "expected config.json and diffusion_pytorch_model.safetensors (or .bin)"
 
 
@@ -34,6 +34,7 @@ class PretrainedDenoiser(nn.Module):
         variance: its reverse variance, `large`, `small` or `learned` (`common.variational`).
         levels: grey levels of its training images in [-1, 1].
         architecture: plain JSON values from which `rebuild` makes the same network with other weights.
+        predicts: what the network puts out: eps, x0 or v.
     """
 
     def __init__(
@@ -45,16 +46,21 @@ class PretrainedDenoiser(nn.Module):
         variance: str,
         levels: int | None = 256,
         architecture: dict[str, Any] | None = None,
+        predicts: str = "eps",
     ):
         super().__init__()
         self.architecture = {**(architecture or {}), "name": name}
         self.network, self.schedule, self.shape = network, schedule, shape
-        self.name, self.variance, self.levels = name, variance, levels
+        self.name, self.variance, self.levels, self.predicts = name, variance, levels, predicts
 
     def forward(self, z: Tensor, logsnr: Tensor) -> Tensor:
         """eps_hat at z (n, c, h, w) and log-SNR (n,)."""
         t = self.schedule.logsnr_to_network_t(logsnr.detach().cpu().double()).to(z)
-        return self.network(z, t)[:, : self.shape[0]]
+        return self._eps(self.network(z, t)[:, : self.shape[0]], z, logsnr)
+
+    def _eps(self, out: Tensor, z: Tensor, logsnr: Tensor) -> Tensor:
+        """eps_hat of what the network puts out at z and log-SNR (n,)."""
+        return out if self.predicts == "eps" else read_vp(self.predicts, out, z, logsnr).eps_hat
 
     @property
     def device(self) -> torch.device:
@@ -67,7 +73,8 @@ class PretrainedDenoiser(nn.Module):
 
         def model(x_t: Tensor, step: Tensor) -> tuple[Tensor, Tensor | None]:
             out = self.network(x_t, step.to(x_t) * scale)
-            return out[:, : self.shape[0]], out[:, self.shape[0] :] if out.shape[1] > self.shape[0] else None
+            eps_hat = self._eps(out[:, : self.shape[0]], x_t, self.schedule.logsnr.to(x_t.device)[step])
+            return eps_hat, out[:, self.shape[0] :] if out.shape[1] > self.shape[0] else None
 
         return model
 
@@ -112,7 +119,10 @@ class _DiffusersNetwork(Network):
 
 
 def load_hugging_face(folder: Path) -> PretrainedDenoiser:
-    """A DDPM in diffusers' format, `google/ddpm-cifar10-32` for one: config.json and weights, perhaps a scheduler's.
+    """A U-Net in diffusers' format, `google/ddpm-cifar10-32` for one: config.json and weights, perhaps a scheduler's.
+
+    A pipeline's folder too. Networks that predict eps, x0 (`sample`) or v, with linear, scaled linear, squared-cosine
+    or given betas (`itdiffusion.diffusers_scheduler`).
 
     Raises:
         UserError: diffusers is not installed, the folder does not hold such a model, or its schedule is another one.
@@ -125,7 +135,7 @@ def load_hugging_face(folder: Path) -> PretrainedDenoiser:
         ) from error
     if not (folder / "config.json").is_file() and (folder / "unet" / "config.json").is_file():
         return load_hugging_face(folder / "unet")
-    scheduler = _scheduler(folder)
+    scheduler = read_scheduler(folder)
     with reading(folder, "a whole DDPM of diffusers", FILES):
         unet = UNet2DModel.from_pretrained(str(folder), local_files_only=True, low_cpu_mem_usage=False)
         return _ddpm(unet, scheduler, f"ddpm[{folder.name}]")
@@ -147,28 +157,8 @@ def _ddpm(unet: Any, scheduler: dict[str, Any], name: str) -> PretrainedDenoiser
     size = unet.config.sample_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     shape = (int(unet.config.in_channels), int(height), int(width))
-    schedule = DDPM.linear(scheduler["steps"], scheduler["beta_start"], scheduler["beta_end"])
     architecture = {"diffusers": dict(unet.config), "scheduler": scheduler}
     return PretrainedDenoiser(
-        _DiffusersNetwork(unet), schedule, shape, name, scheduler["variance"], architecture=architecture
-    )
-
-
-def _scheduler(folder: Path) -> dict[str, Any]:
-    """Steps, betas and variance from scheduler_config.json, beside the network or in scheduler/; else those of DDPM."""
-    places = [folder / "scheduler_config.json", folder.parent / "scheduler" / "scheduler_config.json"]
-    place = next((place for place in places if place.is_file()), None)
-    what, remedy = "a scheduler_config.json of diffusers", "copy it again"
-    found = load_json(place, dict, what, remedy) if place else {}
-    kind = found.get("beta_schedule", "linear")
-    if kind != "linear":
-        raise UserError(f"'{folder}' was trained with the noise schedule '{kind}': only 'linear' is read here")
-    if found.get("prediction_type", "epsilon") != "epsilon":
-        raise UserError(f"'{folder}' predicts '{found['prediction_type']}': only epsilon networks are read")
-    small = str(found.get("variance_type", "fixed_large")).startswith("fixed_small")
-    with reading(place or folder, what, remedy):
-        steps = int(found.get("num_train_timesteps", 1000))
-        start, end = float(found.get("beta_start", 1e-4)), float(found.get("beta_end", 0.02))
-        if not (2 <= steps <= MOST_STEPS and 0 < start < 1 and 0 < end < 1):
-            raise DamagedFileError(f"{steps} steps with betas {start:g} .. {end:g}")
-    return {"steps": steps, "beta_start": start, "beta_end": end, "variance": "small" if small else "large"}
+        _DiffusersNetwork(unet), schedule_of(scheduler), shape, name, scheduler["variance"],
+        architecture=architecture, predicts=scheduler.get("predicts", "eps"),
+    )  # fmt: skip

@@ -26,9 +26,10 @@ from common.networks.unet import UNet, UNetConfig
 from common.results import read_arrays, write_arrays
 from infodiffusion.metrics import Features, load_extractor, load_moments, moments, save_moments, train_extractor
 from itdiffusion.checkpoint import read_config
+from itdiffusion.diffusers_scheduler import read_scheduler
 from itdiffusion.images_config import ImagesConfig
 from itdiffusion.points_file import points_law
-from itdiffusion.pretrained import _scheduler, load_iddpm
+from itdiffusion.pretrained import load_iddpm
 from vae.importer import ImportOptions, _read_grid
 from vae.score_files import read_long
 
@@ -207,7 +208,7 @@ READERS = {
     "study": Reader(study, read_study, checked=True),
     "scheduler": Reader(
         plain("scheduler_config.json", lambda path: path.write_text(json.dumps(SCHEDULER))),
-        lambda folder: [list(_scheduler(folder).values())],
+        lambda folder: [list(read_scheduler(folder).values())],
     ),
     "run config": Reader(config_of_run, lambda folder: [str(read_config(folder))]),
     "iddpm": Reader(

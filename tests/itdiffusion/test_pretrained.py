@@ -79,6 +79,38 @@ def test_the_schedule_is_that_of_diffusers(hugging_face):
     assert denoiser.variance == "large"
 
 
+KINDS = {
+    "linear": {},
+    "scaled linear": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+    "squared cosine": {"beta_schedule": "squaredcos_cap_v2"},
+    "given": {"trained_betas": [1e-4 + 1e-5 * i for i in range(1000)]},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("predicts", ["epsilon", "sample", "v_prediction"])
+def test_every_prediction_and_schedule_is_read_as_diffusers_reads_it(hugging_face, tmp_path, kind, predicts):
+    """x0_hat of our eps_hat at whole steps is diffusers' own pred_original_sample, in a pipeline's folder."""
+    _, unet = hugging_face
+    scheduler = diffusers.DDPMScheduler(prediction_type=predicts, clip_sample=False, **KINDS[kind])
+    diffusers.DDPMPipeline(unet, scheduler).save_pretrained(tmp_path)
+    denoiser = load_denoiser(tmp_path, (3, 8, 8))
+    steps = torch.tensor([1, 100, 250, 700, 900])
+    abar = scheduler.alphas_cumprod.double()
+    torch.testing.assert_close(denoiser.schedule.abar, abar, rtol=1e-3, atol=1e-8)  # diffusers' products are float32
+    logsnr = denoiser.schedule.logsnr[steps]
+    with torch.no_grad():
+        ours = denoiser(images(), logsnr)
+        again, _ = denoiser.step_model()(images(), steps)
+        for i, step in enumerate(steps.tolist()):
+            out = unet(images()[i : i + 1], step).sample
+            x0 = scheduler.step(out, step, images()[i : i + 1]).pred_original_sample
+            alpha, sigma = abar[step].sqrt().float(), (1 - abar[step]).sqrt().float()
+            # eps = (z - alpha x0) / sigma, whose rounding grows by alpha / sigma, 70 at step 1.
+            torch.testing.assert_close(alpha * x0[0] + sigma * ours[i], images()[i], rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(ours[i], again[i], rtol=1e-3, atol=2e-3 * float(alpha / sigma))
+
+
 def test_time_is_interpolated_for_each_sample(hugging_face):
     folder, unet = hugging_face
     denoiser = load_denoiser(folder)
@@ -150,9 +182,15 @@ def test_incomplete_and_foreign_folders_are_refused(tmp_path, hugging_face):
         load_denoiser(tmp_path)
     whole = tmp_path / "whole"
     diffusers.UNet2DModel.from_pretrained(hugging_face[0]).save_pretrained(whole)
-    (whole / "scheduler_config.json").write_text(json.dumps({"beta_schedule": "squaredcos_cap_v2"}))
-    with pytest.raises(UserError, match="noise schedule"):
-        load_denoiser(whole)
+    for words, said in (
+        ({"beta_schedule": "sigmoid"}, "noise schedule 'sigmoid'"),
+        ({"prediction_type": "flow_prediction"}, "predicts 'flow_prediction'"),
+        ({"rescale_betas_zero_snr": True}, "signal of 0"),
+        ({"trained_betas": [0.1, 2.0]}, "betas"),
+    ):
+        (whole / "scheduler_config.json").write_text(json.dumps(words))
+        with pytest.raises(UserError, match=said):
+            load_denoiser(whole)
 
 
 def test_no_diffusers_is_one_sentence(monkeypatch, hugging_face):
