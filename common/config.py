@@ -71,8 +71,13 @@ class RunConfig:
     """Print the number of runs of the sweep, and do nothing (the size of a SLURM array)."""
 
     def read_contents(self) -> dict[str, str]:
-        """Digest of each file, or set of files, of the user's own that the run reads (see `common.data.contents`)."""
-        return {}
+        """Digest of each file, or set of files, of the user's own that the run reads (see `common.data.contents`).
+
+        By default those of the set that a field `dataset` names; a config that reads other files says so itself.
+        """
+        from common.data import contents  # data sets load torch, which settings alone do without
+
+        return contents.joined(data=contents.of_set(getattr(self, "dataset", ""), self.data_dir))
 
     @cached_property
     def contents(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError, choose
 from common.logsnr_schedule import LogsnrLine
+from common.precision import to_double
 from common.schedules import DDPM, Level, Schedule, expand, logsnr_to_alpha_sigma
 
 PREDICTS = ("eps", "-eps", "x0", "v", "-v", "score", "flow", "-flow", "edm", "edm-raw")
@@ -55,7 +56,7 @@ def read_vp(predicts: str, out: Tensor, z: Tensor, logsnr: Tensor) -> Prediction
         z: x_t, which is the channel's z there (n, ...).
         logsnr: (n,).
     """
-    alpha, sigma = (expand(v.to(z), z) for v in logsnr_to_alpha_sigma(logsnr.double()))
+    alpha, sigma = (expand(v.to(z), z) for v in logsnr_to_alpha_sigma(to_double(logsnr)))
     if predicts == "v":
         return Prediction(alpha * z - sigma * out, sigma * z + alpha * out, out)
     x0, eps = (out, (z - alpha * out) / sigma) if predicts == "x0" else ((z - sigma * out) / alpha, out)
@@ -115,10 +116,9 @@ class Denoiser(nn.Module):
         return -self.eps(z, level.logsnr, **condition) / expand(level.sigma, x_t)
 
     def level(self, logsnr: Tensor) -> Level:
-        """The level of the network's own schedule at log-SNRs (n,), in float64 where it is computed."""
+        """The level of the network's own schedule at log-SNRs (n,), float64 (on the CPU where a device has none)."""
         schedule = self.schedule or LogsnrLine(high=1.0, low=-1.0)
-        double = logsnr.double()
-        return schedule.at(schedule.logsnr_to_t(double))
+        return schedule.at(schedule.logsnr_to_t(to_double(logsnr)))
 
     def output(self, z: Tensor, level: Level, **condition: Any) -> Tensor:
         """The network's own output at x_t, the channel's z on the scale of its schedule.

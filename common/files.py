@@ -109,19 +109,6 @@ def load_npz(
     return found
 
 
-def names_in_npz(path: Path, what: str, remedy: str) -> list[str]:
-    """Names of the arrays of an .npz file.
-
-    Raises:
-        UserError: see `load_npz`.
-    """
-    with reading(path, what, remedy), _archive(path) as archive:
-        names = archive.namelist()
-        if not all(name.endswith(".npy") for name in names):
-            raise DamagedFileError("it has members that are no arrays")
-        return [name.removesuffix(".npy") for name in names]
-
-
 def load_json(path: Path, kind: type[Found], what: str, remedy: str) -> Found:
     """The JSON value of a file (unpacked, where its name ends in .gz), a dict or a list as `kind` says.
 

@@ -101,10 +101,11 @@ def _run_all(experiment: Experiment, preset: str, configs: Sequence[RunConfig]) 
     for config in configs:
         name = run_id(config)
         say = functools.partial(_say, f"{experiment.command} {name}")
-        if not config.force and is_written(config.results_dir, experiment.row_type, name, say):
-            say("finished already (--force runs it again)")
-            continue
         others = [other for other in before.get(settings_id(config), []) if other != name]
+        if not config.force and is_written(config.results_dir, experiment.row_type, name, say):
+            shown = f"; of it and {', '.join(others)}, of other files, figures show what ended last" if others else ""
+            say(f"finished already (--force runs it again){shown}")
+            continue
         if others:
             say(f"the files it reads are not those of run {others[-1]}: a new run, which tables and figures then show")
         try:

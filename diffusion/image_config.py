@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.config import NOT_IN_ID, RunConfig, not_in_id_at
-from common.data import NAMES, contents
+from common.data import NAMES
 from common.data.places import default_data_dir
 from common.device import PRECISIONS, precision_label
 from common.errors import UserError, choose
@@ -88,10 +88,6 @@ class ImageConfig(RunConfig):
     """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
     compile: bool = field(default=False, metadata=NOT_IN_ID)
     """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
-
-    def read_contents(self) -> dict[str, str]:
-        """See `RunConfig.read_contents`."""
-        return contents.joined(data=contents.of_set(self.dataset, self.data_dir))
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.config import NOT_IN_ID, RunConfig
-from common.data import NAMES, contents
+from common.data import NAMES
 from common.data.places import default_data_dir
 from common.errors import UserError, choose, run_main
 from common.results import write
@@ -31,10 +31,6 @@ class SensitivityConfig(RunConfig):
     """Optimiser steps of the network, 128 images each."""
     seed: int = 0
     """Seed of its weights and batches."""
-
-    def read_contents(self) -> dict[str, str]:
-        """See `RunConfig.read_contents`."""
-        return contents.joined(data=contents.of_set(self.dataset, self.data_dir))
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from common.denoise import PREDICTS, Denoiser
 from common.immse import GaussianReference, LogsnrRange
 from common.immse.noise import curve_noise
+from common.precision import to_double
 from common.schedules import logsnr_to_alpha_sigma
 
 PILOT = 256
@@ -55,7 +56,8 @@ def suspect(
     levels = torch.linspace(where.low, where.high, LEVELS, dtype=torch.float64)
     eps = curve_noise("independent", (len(flat), reference.d), 0, points, LEVELS, seed).to(flat)
     kinds, told = readings(denoiser), SAME.get(denoiser.predicts, denoiser.predicts)
-    linear, errors = [], []
+    linear: list[float] = []
+    errors: list[list[float]] = []
     for j, a in enumerate(levels):
         alpha, sigma = (float(v) for v in logsnr_to_alpha_sigma(a))
         z = (alpha * flat + sigma * eps[:, j]).reshape(pilot.shape)
@@ -85,4 +87,4 @@ def readings(denoiser: Denoiser) -> list[str]:
 
 
 def _square_error(eps: Tensor, eps_hat: Tensor) -> float:
-    return float((eps - eps_hat).square().sum(1).double().mean())
+    return float(to_double((eps - eps_hat).square().sum(1)).mean())

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from common.arrays import read_labels
@@ -87,12 +86,6 @@ def as_record(found: Information) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> np.ndarray:
-    """The array of a file; names of classes as their numbers, in alphabetical order."""
-    array = read_labels(path)
-    return np.unique(array, return_inverse=True)[1].reshape(array.shape) if array.dtype.kind in "US" else array
-
-
 def _report(options: MiOptions) -> None:
     settings = options.settings()
     if options.threads < 0:
@@ -102,7 +95,7 @@ def _report(options: MiOptions) -> None:
     for name in ("x", "y"):
         if not getattr(options, name):
             raise UserError(f"--{name} is missing: give a .npy file, examples first")
-    x, y = (_read(Path(path)) for path in (options.x, options.y))
+    x, y = (read_labels(Path(path)) for path in (options.x, options.y))
     found = mutual_information(x, y, settings, pick_device(options.device))
     for sentence in found.warnings:
         sys.stderr.write(f"warning: {sentence}\n")

@@ -6,6 +6,7 @@
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from common import atomic
 from common.config import parse_options
 from common.errors import run_main
 from common.estimate import mean_and_se, nats_to_bpd
-from common.immse import GaussianReference, LogsnrRange, NllEstimate, nll_by_example
+from common.immse import Denoiser, GaussianReference, LogsnrRange, NllEstimate, nll_by_example
 from common.immse.ranges import WORSE
 from itdiffusion.atoms import refuse_atoms
 from itdiffusion.convention import suspect
@@ -55,8 +56,11 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
         sys.stderr.write("warning: all values are whole numbers, which have no density: give --discrete-step 1\n")
     if config.estimator == "ode":
         spectrum = LogsnrRange.from_spectrum(reference.spectrum, clip=config.clip)
-        _warn_of(config, suspect(model.told, problem.x, reference, spectrum, config.seed, transform).reading)
-        return _ode_report(config, problem, denoiser, reference, transform)
+        suspicion = suspect(model.told, problem.x, reference, spectrum, config.seed, transform)
+        _warn_of(config, suspicion.reading)
+        report = _ode_report(config, problem, denoiser, reference, spectrum, transform)
+        report["evaluations"] += spent + suspicion.evaluations
+        return report
     found = measure(config, problem, denoiser, other, reference, transform)
     if config.per_example:
         _save(config.per_example, nll_by_example(found.curve))
@@ -82,8 +86,8 @@ def _warn_of(config: NllConfig, reading: str | None) -> None:
     if reading is not None:
         remedy = "its checkpoint may say it wrongly" if config.checkpoint else f"--predicts={reading}"
         sys.stderr.write(
-            f"warning: as {config.predicts} the model's output is worse than the linear denoiser, and as {reading} it "
-            f"is better: it seems to return {reading} ({remedy})\n"
+            f"warning: taken as {config.predicts} the model's output fits the data far worse than taken as {reading}: "
+            f"it seems to return {reading} ({remedy})\n"
         )
 
 
@@ -132,9 +136,13 @@ def _record(nll: NllEstimate, unit: float) -> dict[str, float]:
 
 
 def _ode_report(
-    config: NllConfig, problem: Problem, denoiser: Any, reference: GaussianReference, transform: Any
+    config: NllConfig,
+    problem: Problem,
+    denoiser: Denoiser,
+    reference: GaussianReference,
+    spectrum: LogsnrRange,
+    transform: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
-    spectrum = LogsnrRange.from_spectrum(reference.spectrum, clip=config.clip)
     where = LogsnrRange.from_ends(spectrum.low - MARGIN, spectrum.high + MARGIN, config.clip)
     if config.loc is not None and config.scale is not None:
         where = LogsnrRange(config.loc, config.scale, config.clip)

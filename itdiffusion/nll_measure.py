@@ -138,14 +138,13 @@ def _range(
         "bins": problem.bins, "dequantized": config.dequantized, "seed": config.seed, "batch": config.batch,
         "transform": transform,
     }  # fmt: skip
-    chosen = widen_range(denoiser, problem.x, reference, chosen, **settings)
-    left, right, spent = why_it_ends(denoiser, problem.x, reference, chosen, **settings)
-    low, high = chosen.low - BEYOND * (left == WORSE), chosen.high + BEYOND * (right == WORSE)
-    if (low, high) != (chosen.low, chosen.high):
-        spent += chosen.evaluations
-        chosen = LogsnrRange.from_ends(low, high, chosen.clip)
-        return Range(chosen, left, right, spent)
-    return Range(chosen, left, right, spent + chosen.evaluations)
+    wide = widen_range(denoiser, problem.x, reference, chosen, **settings)
+    left, right, spent = why_it_ends(denoiser, problem.x, reference, wide, **settings)
+    spent += wide.evaluations
+    if WORSE in (left, right):
+        low, high = wide.low - BEYOND * (left == WORSE), wide.high + BEYOND * (right == WORSE)
+        wide = LogsnrRange.from_ends(low, high, wide.clip)
+    return Range(wide, left, right, spent)
 
 
 def _common_range(ranges: list[Range]) -> Range:

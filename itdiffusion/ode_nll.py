@@ -80,11 +80,11 @@ def ode_nll(
     values, evaluations = [], 0
     for block, part in _blocks(x, batch, transform):
         d = part[0].numel()
-        shift = d * float(torch.tensor(alpha, dtype=torch.float64).log())
+        shift = d * math.log(alpha)
         if bins is not None:
             u = dequantization_noise(tuple(part.shape), seed, block.start).to(part)
             part = part + bins.step * (u - 0.5)
-            shift += d * float(torch.tensor(bins.step, dtype=torch.float64).log())
+            shift += d * math.log(bins.step)
         part = part - mean.to(part)
         score = _with_divergence(_score(denoiser, line, mean.to(part)), part, seed, block.start)
         found = ode_log_likelihood(score, line, alpha * part, 1.0, tolerance=tolerance)
@@ -98,9 +98,8 @@ def ode_nll(
 def _log_end(reference: GaussianReference, z: Tensor, logsnr: float) -> Tensor:
     """log N(z; 0, alpha^2 Sigma + sigma^2 I), the reference's marginal about its mean at a log-SNR, (n,)."""
     alpha, sigma = (float(v) for v in logsnr_to_alpha_sigma(torch.tensor(logsnr, dtype=torch.float64)))
-    variance = alpha**2 * reference.spectrum + sigma**2
-    apart = reference.project(z.flatten(1) + reference.mean)
-    return -0.5 * ((apart**2 / variance).sum(1) + (2 * math.pi * variance).log().sum())
+    variances = alpha**2 * reference.spectrum + sigma**2
+    return GaussianReference(torch.zeros_like(reference.mean), variances, reference.eigenvectors).log_prob(z)
 
 
 def _blocks(x: Tensor, batch: int, transform: Callable[[Tensor], Tensor]) -> Iterator[tuple[slice, Tensor]]:

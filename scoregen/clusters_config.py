@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.config import NOT_IN_ID, RunConfig, not_in_id_at
-from common.data import NAMES, contents
+from common.data import NAMES
 from common.data.places import default_data_dir
 from common.device import PRECISIONS
 from common.errors import UserError, choose
@@ -66,10 +66,6 @@ class ClustersConfig(RunConfig):
     """Sampler steps."""
     eval_batch: int = 256
     """Images per network call in the evaluation."""
-
-    def read_contents(self) -> dict[str, str]:
-        """See `RunConfig.read_contents`."""
-        return contents.joined(data=contents.of_set(self.dataset, self.data_dir))
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.config import NOT_IN_ID, RunConfig, not_in_id_at
-from common.data import NAMES, contents
+from common.data import NAMES
 from common.data.places import default_data_dir
 from common.device import PRECISIONS, precision_label
 from common.errors import UserError, choose
@@ -83,10 +83,6 @@ class VAEConfig(RunConfig):
     """Which folds (cv); none named: all K."""
     together: int = field(default=0, metadata=NOT_IN_ID)
     """Folds trained as one batch of networks, in one run (cv); 0: all K for bernoulli-mlp, one for the dc models."""
-
-    def read_contents(self) -> dict[str, str]:
-        """See `RunConfig.read_contents`."""
-        return contents.joined(data=contents.of_set(self.dataset, self.data_dir))
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.config import NOT_IN_ID, RunConfig
-from common.data import NAMES, ImageSet, contents, load
+from common.data import NAMES, ImageSet, load
 from common.data.places import default_data_dir
 from common.device import pick_device
 from common.errors import UserError, choose, run_main
@@ -66,10 +66,6 @@ class DenoiserGridConfig(RunConfig):
     """Log-SNR points of log p(x), by the deterministic rule."""
     draws: int = 2
     """Scramblings of the noise along the curve, at least 2."""
-
-    def read_contents(self) -> dict[str, str]:
-        """See `RunConfig.read_contents`."""
-        return contents.joined(data=contents.of_set(self.dataset, self.data_dir))
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""

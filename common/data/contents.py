@@ -7,13 +7,14 @@ MNIST, Fashion-MNIST and CIFAR-10, are named by their settings; any other file i
 from functools import lru_cache
 from pathlib import Path
 
-from common import files
 from common.data import celeba, cifar, factor_files, idx
 from common.data.checksums import IDX_CONTENTS, cifar10_batches, md5
 from common.data.digests import of_files, of_values
 from common.data.pictures import pictures_in
 from common.data.places import resolve_data_dir
 from common.errors import UserError
+from common.files import contents as unpacked
+from common.files import reading
 
 WEIGHTS = (".safetensors", ".pt", ".bin", ".json")
 
@@ -97,32 +98,14 @@ def _celeba_files(data_dir: Path) -> tuple[Path, list[Path]]:
 
 
 def _of_idx(name: str, data_dir: Path) -> str:
-    paths = [path for split in idx.PREFIX for path in idx.find(name, split, data_dir)]
-    found = {path.name.removesuffix(".gz"): _unpacked_md5(path, *_signature(path)) for path in paths}
+    found = {}
+    for path in (path for split in idx.PREFIX for path in idx.find(name, split, data_dir)):
+        with reading(path, "a whole file", "fetch it again"):
+            found[path.name.removesuffix(".gz")] = md5(unpacked(path))  # a gzipped copy is the same set
     return "" if found == IDX_CONTENTS[name] else of_values(found)
 
 
 def _of_cifar10(data_dir: Path) -> str:
-    found: dict[str, str] = {}
-    for split in cifar.BATCHES:
-        place = cifar.find(split, data_dir)
-        files = [place / batch for batch in cifar.BATCHES[split]] if place.is_dir() else [place]
-        found |= _batches_md5(place, split, tuple(_signature(path) for path in files))
-    return "" if found == {batch: cifar10_batches()[batch] for batch in found} else of_values(found)
-
-
-@lru_cache(maxsize=64)
-def _unpacked_md5(path: Path, size: int, time: int) -> str:
-    """MD5 of the unpacked file, so that a gzipped copy is the same set; looked up again where size or time differ."""
-    with files.reading(path, "a whole file", "fetch it again"):
-        return md5(files.contents(path))
-
-
-@lru_cache(maxsize=16)
-def _batches_md5(place: Path, split: str, signatures: tuple[tuple[int, int], ...]) -> dict[str, str]:
-    return {path.name: md5(contents) for path, contents in cifar.batches_in(place, split)}
-
-
-def _signature(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    batches = [one for split in cifar.BATCHES for one in cifar.batches_in(cifar.find(split, data_dir), split)]
+    found = {path.name: md5(content) for path, content in batches}
+    return "" if found == cifar10_batches() else of_values(found)

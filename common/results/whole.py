@@ -1,17 +1,18 @@
 """Whether results are whole: each file against the digest in its provenance, each run against its list of files."""
 
 import contextlib
-import gzip
 import hashlib
 import io
 import json
 import re
 import time
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from common.errors import in_a_line
+from common.files import contents
 
 SUFFIXES = (".csv", ".csv.gz", ".npz")
 RETRIES, PAUSE = 2, 0.1  # seconds
@@ -57,15 +58,13 @@ def read_content(path: Path, provenance: dict[str, Any]) -> bytes:
         DamagedError: it cannot be read or unpacked.
     """
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        content = contents(path)
         if "sha256" not in provenance and path.suffix == ".npz":
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 if archive.testzip() is not None:
                     raise ValueError("wrong checksum")
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
-        raise DamagedError(str(error)) from error
+    except Exception as error:  # a damaged file can fail in any way
+        raise DamagedError(in_a_line(error)) from error
     return content
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import InterruptedRunError, UserError
-from common.files import load_npy, load_npz, names_in_npz, reading
+from common.files import load_npy, load_npz, reading
 
 
 def test_one_sentence_whatever_is_raised(tmp_path):
@@ -41,7 +41,6 @@ def test_arrays_come_back_as_they_were(tmp_path, array):
     np.savez_compressed(tmp_path / "x.npz", a=array, b=array)
     for found in (load_npy(tmp_path / "x.npy"), load_npz(tmp_path / "x.npz", ("a",), ("b", "c"))["b"]):
         assert (found.dtype, found.shape, found.tolist()) == (array.dtype, array.shape, array.tolist())
-    assert names_in_npz(tmp_path / "x.npz", "", "") == ["a", "b"]
     with pytest.raises(UserError, match="it has no array 'c'"):
         load_npz(tmp_path / "x.npz", ("a", "c"))
 
@@ -53,6 +52,5 @@ def test_a_member_that_the_list_of_an_archive_lost_is_missed(tmp_path):
     entry = content.index(b"PK\x01\x02")
     rest = len(content) - 22 - (entry + 46 + len("a.npy"))  # the comment of the first member swallows the second
     path.write_bytes(content[: entry + 32] + struct.pack("<H", rest) + content[entry + 34 :])
-    for read in (lambda: names_in_npz(path, "an archive", "copy it"), lambda: load_npz(path, ("a",), ("b",))):
-        with pytest.raises(UserError, match="lists 1 members and says that they are 2"):
-            read()
+    with pytest.raises(UserError, match="lists 1 members and says that they are 2"):
+        load_npz(path, ("a",), ("b",))

@@ -265,5 +265,7 @@ def test_a_changed_file_is_a_new_run_and_said(tmp_path, capsys, lab):
     assert read(tmp_path, "paper/sweep")["m"].tolist() == [2]
     file.write_bytes(b"first")
     contents.forget()
+    capsys.readouterr()
     run_sweep(experiment, [])
     assert len(ran) == 2
+    assert f"of it and {ran[1]}, of other files, figures show what ended last" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """A convention that is told wrongly is noticed wherever it can be, and the right one named."""
 
+import emulated_device
 import pytest
 import torch
 from conventions import LAW, SCHEDULES, SIGMA_DATA, network
@@ -50,3 +51,24 @@ def test_a_poor_model_is_not_suspected_of_another_convention():
     for told in ("eps", "x0", "v"):
         poor = Denoiser(lambda x, t: x @ weights, told, SCHEDULES["vp"][0])
         assert suspect(poor, X, REFERENCE, LogsnrRange(0.0, 1.2), 0, lambda part: part).reading is None
+
+
+def test_models_on_a_device_without_float64_are_read_and_looked_at():
+    def x0(z, logsnr):  # E[x | z] of two modes at -1.5 and 1.5 of variance 1/4, in one dimension
+        alpha, sigma = torch.sigmoid(logsnr).sqrt()[:, None], torch.sigmoid(-logsnr).sqrt()[:, None]
+        spread = alpha**2 / 4 + sigma**2
+        mode = 1.5 * torch.tanh(1.5 * alpha * z / spread)
+        return mode + alpha / 4 / spread * (z - alpha * mode)
+
+    signs = torch.randint(2, (400, 1), generator=generator(3)) * 2 - 1
+    x = 1.5 * signs + 0.5 * torch.randn(400, 1, generator=generator(4))
+    reference = GaussianReference.fit(x)
+
+    def look(told, place):
+        return suspect(Denoiser(x0, told), x, reference, LogsnrRange(0.0, 1.2), 0, lambda part: part.to(place)).reading
+
+    with emulated_device.without_float64():
+        assert look("eps", emulated_device.NAME) == look("eps", "cpu") == "x0"
+        assert look("x0", emulated_device.NAME) is None
+        found = Denoiser(x0, "x0").eps(x.to(emulated_device.NAME), torch.zeros(400).to(emulated_device.NAME))
+    torch.testing.assert_close(found.cpu(), Denoiser(x0, "x0").eps(x, torch.zeros(400)))
