@@ -1,5 +1,5 @@
 """Speed and accuracy, as commands."""
 
-from common.signals import stops_end_start
+from infolab.signals import stops_end_start
 
 stops_end_start()

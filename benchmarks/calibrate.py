@@ -6,8 +6,8 @@ from pathlib import Path
 from benchmarks import known_bound, known_immse, known_information, known_likelihood, known_mi, known_vae
 from benchmarks.commands import Parser, check_writable, provenance
 from benchmarks.known import SIGMAS, Case, passes
-from common.errors import LabError, run_main
-from common.results import Calibration, write
+from infolab.errors import LabError, run_main
+from infolab.results import Calibration, write
 
 CASES: list[Case] = [
     *known_information.CASES,

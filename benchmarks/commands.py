@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
-from common.config import RunConfig
-from common.errors import UserError
-from common.runs import Run
+from infolab.config import RunConfig
+from infolab.errors import UserError
+from infolab.runs import Run
 
 
 class Parser(argparse.ArgumentParser):

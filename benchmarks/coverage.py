@@ -14,9 +14,9 @@ from torch import Tensor
 
 from benchmarks.commands import Parser, check_writable, provenance
 from benchmarks.known_immse import LAWS, Law, estimate
-from common.data import load
-from common.errors import LabError, run_main
-from common.immse import (
+from infolab.data import load
+from infolab.errors import LabError, run_main
+from infolab.immse import (
     GaussianReference,
     LogsnrRange,
     continuous_nll,
@@ -25,11 +25,11 @@ from common.immse import (
     measure_curve,
     widen_range,
 )
-from common.mixture import GaussianMixture
-from common.results import write
-from common.results.tables.lab import ControlVariate, Coverage
-from common.seeds import generator
-from common.toy import make
+from infolab.mixture import GaussianMixture
+from infolab.noise import generator
+from infolab.results import write
+from infolab.results.tables.lab import ControlVariate, Coverage
+from infolab.toy import make
 
 SEEDS = 200
 EXAMPLES = 256

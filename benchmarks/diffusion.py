@@ -12,16 +12,16 @@ from torch import Tensor
 from benchmarks import diffusion_images
 from benchmarks import reference_diffusion as plain
 from benchmarks.timing import Duel, seconds
-from common.empirical import mutual_information_batch
-from common.ensemble import EnsembleMLP
-from common.epochs import NoisedEpochs
-from common.samplers import StepNoise, reverse_sde
-from common.schedules import VP
-from common.seeds import generator
-from diffusion.bound import Bound, ScoreNorm, score_losses, term2, term3
 from diffusion.toy import dsm_loss, training_data
 from diffusion.toy_config import PAPER_T, SEEDS, ToyConfig
 from diffusion.toy_evaluate import PlugInScore
+from infolab.bound import Bound, ScoreNorm, score_losses, term2, term3
+from infolab.empirical import mutual_information_batch
+from infolab.epochs import NoisedEpochs
+from infolab.nn.mlp import EnsembleMLP
+from infolab.noise import generator
+from infolab.sample import StepNoise, reverse_sde
+from infolab.schedules import VP
 
 SCHEDULE = VP(plain.BETA_MIN, plain.BETA_MAX)
 SIZES = (3, 128, 128, 128, 2)

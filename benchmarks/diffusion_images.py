@@ -12,13 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import reference_images as plain
 from benchmarks.timing import Duel, seconds
-from common.data import ImageSet
-from common.networks.unet import UNet, UNetConfig
-from common.schedules import VP
-from common.seeds import generator
-from common.transforms import LogitTransform
-from diffusion.image_config import ImageConfig
-from diffusion.image_model import ImageObjective, ImageScore
+from diffusion.image_model import ImageConfig, ImageObjective, ImageScore
+from infolab.data import ImageSet
+from infolab.data.images import LogitTransform
+from infolab.nn.unet import UNet, UNetConfig
+from infolab.noise import generator
+from infolab.schedules import VP
 
 BATCH = 128
 LEVELS = 256

@@ -11,16 +11,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import infodiffusion_metrics
 from benchmarks import reference_infodiffusion as plain
 from benchmarks.timing import Duel, seconds
-from common.data import ImageSet, load
-from common.mmd import mmd2
-from common.networks.dropout import set_dropout_generator
-from common.samplers import SampleNoise, ddim, grid
-from common.seeds import generator
 from infodiffusion.checkpoint import build
 from infodiffusion.config import InfoConfig
 from infodiffusion.networks import Diff
 from infodiffusion.objective import Objective, schedule_of
 from infodiffusion.sampling import denoiser
+from infolab.data import ImageSet, load
+from infolab.mmd import mmd2
+from infolab.nn.blocks import set_dropout_generator
+from infolab.noise import generator
+from infolab.sample import SampleNoise, ddim, grid
 
 FMNIST = InfoConfig(dataset="fashion-mnist", epochs=20)
 SAMPLES = 16

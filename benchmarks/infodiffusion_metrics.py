@@ -6,8 +6,7 @@ import numpy as np
 
 from benchmarks import reference_infodiffusion_metrics as plain
 from benchmarks.timing import Duel, seconds
-from infodiffusion.metrics.dci import dci
-from infodiffusion.metrics.tad import tad
+from infolab.metrics.codes import dci, tad
 
 FACTOR_SIZES = (3, 4, 6)
 

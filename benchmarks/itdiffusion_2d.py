@@ -9,13 +9,12 @@ from torch import Tensor
 
 from benchmarks import reference_itdiffusion_2d as plain
 from benchmarks.timing import Duel, seconds
-from common.channel_epochs import ChannelEpochs
-from common.immse import GaussianReference, LogsnrRange, make_grid
-from common.seeds import generator
+from infolab.epochs import ChannelEpochs
+from infolab.immse import GaussianReference, LogsnrRange, make_grid
+from infolab.noise import generator
 from itdiffusion.shapes import CONTOUR_PAIRS, CONTOUR_POINTS, make_networks, nll_losses, split_data
-from itdiffusion.shapes_config import ShapesConfig
-from itdiffusion.shapes_grid import density_grid, grid_axis
-from itdiffusion.shapes_model import Gaussians, ShapesModel
+from itdiffusion.shapes_evaluate import density_grid, grid_axis
+from itdiffusion.shapes_model import Gaussians, ShapesConfig, ShapesModel
 
 CONFIG = ShapesConfig(seeds=(0,))
 PIXELS = CONFIG.grid**2

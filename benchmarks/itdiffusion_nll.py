@@ -10,8 +10,8 @@ from torch import Tensor
 
 from benchmarks import reference_itdiffusion_nll as plain
 from benchmarks.timing import Duel, seconds
-from common.data import load
-from common.immse import (
+from infolab.data import load
+from infolab.immse import (
     Bins,
     Curve,
     Denoiser,
@@ -22,11 +22,10 @@ from common.immse import (
     measure_curve,
     widen_range,
 )
-from common.immse.measure import ELEMENTS
-from common.networks.unet import UNet
-from common.networks.unet_configs import NETWORKS
-from common.schedules import expand, logsnr_to_alpha_sigma
-from common.seeds import generator
+from infolab.immse.measure import ELEMENTS
+from infolab.nn.unet import NETWORKS, UNet
+from infolab.noise import generator
+from infolab.schedules import expand, logsnr_to_alpha_sigma
 
 IMAGES = 256
 PUBLISHED_POINTS = 1000

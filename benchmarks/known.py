@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.estimate import mean_and_se
-from common.results import Calibration
+from infolab.estimate import mean_and_se
+from infolab.results import Calibration
 
 SIGMAS = 4.0
 """An estimate passes when it lies within this many standard errors, plus its bias bound, of the truth."""

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.known import Case, Outcome, from_values, stratified
-from common.empirical import empirical_score
-from common.networks.mlp import MLP
-from common.schedules import VP
-from common.seeds import generator
-from common.toy import make
-from diffusion.bound import score_losses, term2, term3
-from diffusion.kde import KDE_BANDWIDTH, kl_kde
+from diffusion.toy_evaluate import KDE_BANDWIDTH, kl_kde
+from infolab.bound import score_losses, term2, term3
+from infolab.empirical import empirical_score
+from infolab.nn.mlp import MLP
+from infolab.noise import generator
+from infolab.schedules import VP
+from infolab.toy import make
 
 SCHEDULE = VP()
 T_EPS = 1e-3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.known import Case, Outcome
-from common.immse import (
+from infolab.immse import (
     Bins,
     Curve,
     Denoiser,
@@ -26,9 +26,9 @@ from common.immse import (
     pointwise_nll,
     widen_range,
 )
-from common.mixture import GaussianMixture
-from common.seeds import generator
-from common.toy import make
+from infolab.mixture import GaussianMixture
+from infolab.noise import generator
+from infolab.toy import make
 
 
 @dataclass(frozen=True)

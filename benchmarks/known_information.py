@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.known import Case, Outcome, from_values
-from common.empirical import mutual_information, mutual_information_batch
-from common.estimate import mean_and_se
-from common.mixture import GaussianMixture
-from common.schedules import logsnr_to_alpha_sigma
-from common.seeds import generator
-from common.toy import make, two_modes
+from infolab.empirical import mutual_information, mutual_information_batch
+from infolab.estimate import mean_and_se
+from infolab.mixture import GaussianMixture
+from infolab.noise import generator
+from infolab.schedules import logsnr_to_alpha_sigma
+from infolab.toy import make, two_modes
 
 DRAWS = 256
 

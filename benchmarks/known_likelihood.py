@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.known import Case, Outcome, from_values, stratified
-from common.likelihood import (
+from infolab.epochs import DebiasedTime, UniformTime
+from infolab.likelihood import (
     ElboDraw,
     ScoreAndDivergence,
     draw_probe,
@@ -18,12 +19,11 @@ from common.likelihood import (
     hutchinson,
     ode_log_likelihood,
 )
-from common.mixture import GaussianMixture
-from common.samplers import Score
-from common.schedules import VP
-from common.seeds import generator
-from common.time_laws import DebiasedTime, UniformTime
-from common.toy_curves import swiss_roll
+from infolab.mixture import GaussianMixture
+from infolab.noise import generator
+from infolab.sample import Score
+from infolab.schedules import VP
+from infolab.toy import swiss_roll
 
 SCHEDULE = VP()
 VARIANCES = torch.tensor([0.3, 1.0, 4.0], dtype=torch.float64)

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.stats import norm
 
 from benchmarks.known import Case, Outcome
-from common.mi import Settings, mutual_information
-from common.seeds import derive
+from infolab.mi import Settings, mutual_information
+from infolab.noise import derive
 
 RHO = 0.8
 N = 1000

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.known import Case, Outcome, from_values
-from common.seeds import generator
-from vae.likelihoods import MixLogistics
+from infolab.noise import generator
 from vae.logpx import GaussianProposal, LogPx, Points, importance_log_px
+from vae.models import MixLogistics
 
 D, LATENT, SIGMA, IMAGES, N_Z = 20, 4, 0.5, 64, 256
 

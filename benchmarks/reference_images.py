@@ -66,7 +66,7 @@ class SelfAttention(nn.Module):
 class PlainUNet(nn.Module):
     """The U-Net a(x, t) = g s for grey images whose size halves evenly; attention in the bottleneck alone.
 
-    Parameters are registered in the order of `common.networks.unet.UNet`, so that weights can be copied one by one.
+    Parameters are registered in the order of `infolab.nn.unet.UNet`, so that weights can be copied one by one.
 
     Args:
         width: channels of the first level (32 as published for MNIST).

@@ -98,7 +98,7 @@ class Up(nn.Module):
 class PlainUNet(nn.Module):
     """The U-Net, told time and code, or neither.
 
-    Parameters are registered in the order of `common.networks.unet.UNet`, so that weights can be copied one by one.
+    Parameters are registered in the order of `infolab.nn.unet.UNet`, so that weights can be copied one by one.
 
     Args:
         channels: C of the first level.

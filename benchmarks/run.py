@@ -7,7 +7,7 @@ from types import ModuleType
 from benchmarks import speed_table
 from benchmarks.commands import Parser, check_writable, provenance
 from benchmarks.timing import LEAST_REPEATS, achieved_gflops, check_repeats, duel_to_row, sgemm_gflops
-from common.errors import choose, run_main
+from infolab.errors import choose, run_main
 
 PAPERS = ("diffusion", "itdiffusion", "vae", "scoregen", "infodiffusion")
 """Modules of this folder, each with `ROWS`: row name -> function that prepares its `Duel`."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.commands import Parser
 from benchmarks.stops import results_in
-from common.errors import LabError, run_main
+from infolab.errors import LabError, run_main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODULE = """

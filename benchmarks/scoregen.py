@@ -8,10 +8,10 @@ from torch import Tensor
 
 from benchmarks import reference_scoregen as plain
 from benchmarks.timing import Duel, seconds
-from common.toy import two_modes
+from infolab.kl import flow_steps, mode_grid
+from infolab.toy import two_modes
 from scoregen.batch import NetworkBatch
-from scoregen.density import flow_steps, mode_grid
-from scoregen.settings import ScoreConfig
+from scoregen.network import ScoreConfig
 
 LAW = two_modes(3.0)
 REACH = float(mode_grid(3.0)[-1])

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import atomic
-from common.errors import UserError
-from common.files import reading
-from common.results import Speed, table_of
-from common.results.schema import check_row
+from infolab import atomic
+from infolab.errors import UserError
+from infolab.files import reading
+from infolab.results import Speed, table_of
+from infolab.results.store import check_row
 
 HEAD = (
     f"{'row':38} {'unit':>9} {'reference':>10} {'ours':>10} {'ratio':>7} {'low':>7} {'high':>7} {'wanted':>7}  "

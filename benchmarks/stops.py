@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.commands import Parser
-from common.errors import InterruptedRunError, LabError, choose, run_main
-from common.seeds import generator
+from infolab.errors import InterruptedRunError, LabError, choose, run_main
+from infolab.noise import generator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMANDS = {

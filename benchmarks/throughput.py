@@ -12,20 +12,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.commands import Parser, check_writable, provenance
-from common.data import ImageSet
-from common.device import PRECISIONS, describe, pick_device, set_up
-from common.errors import run_main
-from common.immse import GaussianReference, LogsnrRange, make_grid, measure_curve
-from common.networks.arithmetic import set_arithmetic
-from common.networks.unet import UNet
-from common.networks.unet_configs import NETWORKS
-from common.results import write
-from common.results.tables.lab import Throughput
-from common.schedules import VP
-from common.seeds import generator
-from common.transforms import LogitTransform
-from diffusion.image_config import ImageConfig
-from diffusion.image_model import ImageObjective, ImageScore
+from diffusion.image_model import ImageConfig, ImageObjective, ImageScore
+from infolab.data import ImageSet
+from infolab.data.images import LogitTransform
+from infolab.device import PRECISIONS, describe, pick_device, set_arithmetic, set_up
+from infolab.errors import run_main
+from infolab.immse import GaussianReference, LogsnrRange, make_grid, measure_curve
+from infolab.nn.unet import NETWORKS, UNet
+from infolab.noise import generator
+from infolab.results import write
+from infolab.results.tables.lab import Throughput
+from infolab.schedules import VP
 
 REPEATS = 5
 POINTS = 8  # log-SNR points of a curve

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from common.errors import UserError
-from common.results import Speed
+from infolab.errors import UserError
+from infolab.results import Speed
 
 LEAST_REPEATS = 5
 

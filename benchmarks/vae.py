@@ -12,17 +12,15 @@ from torch import Tensor
 
 from benchmarks import reference_vae as plain
 from benchmarks.timing import Duel, seconds
-from common.data import load
-from common.data.places import MissingFilesError
-from common.seeds import generator
+from infolab.data import load
+from infolab.data.places import MissingFilesError
+from infolab.noise import generator
 from vae.config import VAEConfig, runs
+from vae.evaluate import log_px_of
 from vae.images import Inputs, binarize
-from vae.logpx import Points
-from vae.measure import log_px_of
-from vae.members import members_of
+from vae.logpx import FullCovariance, Points, encoder_proposal
 from vae.models import VAE
-from vae.objective import Objective, Trained
-from vae.proposal import FullCovariance, encoder_proposal
+from vae.objective import Objective, Trained, members_of
 from vae.run import build, make_objective
 
 N_Z = 256

@@ -1,5 +1,5 @@
 """Chen, Zhu, Shkurti 2025 (diffusion half) on Huang, Lim, Courville 2021: a bound of the KL and the time T it picks."""
 
-from common.signals import stops_end_start
+from infolab.signals import stops_end_start
 
 stops_end_start()

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.empirical import mutual_information_batch
-from common.samplers import Score, StepNoise, reverse_sde
-from common.schedules import VP
-from common.seeds import generator
-from diffusion.bound import Bound, ScoreNorm, published_loss, spread_noise, term2, term3_per_norm
+from infolab.bound import Bound, ScoreNorm, published_loss, spread_noise, term2, term3_per_norm
+from infolab.empirical import mutual_information_batch
+from infolab.noise import generator
+from infolab.sample import Score, StepNoise, reverse_sde
+from infolab.schedules import VP
 
 
 @dataclass(frozen=True)

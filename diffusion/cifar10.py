@@ -7,12 +7,12 @@ constant.
 
 import dataclasses
 
-from common.errors import run_main
-from common.sweep import run_sweep
 from diffusion import mnist
 from diffusion.digits import PAPER_T
 from diffusion.image import experiment
-from diffusion.image_config import ImageConfig, over_T_and_seeds
+from diffusion.image_model import ImageConfig, over_T_and_seeds
+from infolab.errors import run_main
+from infolab.sweep import run_sweep
 
 # The settings of MNIST with CIFAR-10's network, training images mirrored at random (the public loader mirrors the test
 # images too, which is not done here). The full set's 10,000 iterations are 25 epochs.

@@ -5,10 +5,10 @@
 
 import dataclasses
 
-from common.errors import run_main
-from common.sweep import run_sweep
 from diffusion.image import experiment
-from diffusion.image_config import ImageConfig, over_T_and_seeds
+from diffusion.image_model import ImageConfig, over_T_and_seeds
+from infolab.errors import run_main
+from infolab.sweep import run_sweep
 
 PAPER_T = tuple(round(0.2 * k, 1) for k in range(1, 11))
 

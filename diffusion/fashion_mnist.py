@@ -6,11 +6,11 @@ from any folder. `apt-get install dataset-fashion-mnist` puts the images where t
 
 import dataclasses
 
-from common.errors import run_main
-from common.sweep import run_sweep
 from diffusion import mnist
 from diffusion.image import experiment
-from diffusion.image_config import ImageConfig
+from diffusion.image_model import ImageConfig
+from infolab.errors import run_main
+from infolab.sweep import run_sweep
 
 # The paper has no Fashion-MNIST: it stands in for MNIST where that is not at hand, with the same settings.
 SWEEPS: dict[str, list[ImageConfig]] = {

@@ -6,11 +6,11 @@
 
 import dataclasses
 
-from common.errors import run_main
-from common.sweep import run_sweep
 from diffusion.digits import PAPER_T
 from diffusion.image import experiment
-from diffusion.image_config import ImageConfig, over_T_and_seeds
+from diffusion.image_model import ImageConfig, over_T_and_seeds
+from infolab.errors import run_main
+from infolab.sweep import run_sweep
 
 FEW_SHOT = ImageConfig(
     dataset="mnist",

@@ -5,13 +5,13 @@ import math
 import torch
 from torch import Tensor
 
-from common.ensemble import EnsembleMLP
-from common.epochs import NoisedEpochs
-from common.errors import UserError
-from common.precision import on_cpu
-from common.schedules import VP
-from diffusion.bound import term3_per_norm
 from diffusion.toy import denoising_loss
+from infolab.bound import term3_per_norm
+from infolab.device import on_cpu
+from infolab.epochs import NoisedEpochs
+from infolab.errors import UserError
+from infolab.nn.mlp import EnsembleMLP
+from infolab.schedules import VP
 
 
 def largest_mean_norm(s: Tensor, t: Tensor, strata: int) -> Tensor:

@@ -10,20 +10,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.data import ImageSet
-from common.device import pick_device
-from common.errors import UserError, run_main
-from common.results import write
-from common.results.tables.diffusion import ImagePenalty
-from common.runs import Run
-from common.sweep import Experiment, run_sweep
-from common.transforms import LogitTransform
 from diffusion import digits
 from diffusion.image import cost, summary, train_and_measure
-from diffusion.image_config import ImageConfig
-from diffusion.image_data import load_images
-from diffusion.image_model import ImageObjective, ImageScore
+from diffusion.image_model import ImageConfig, ImageObjective, ImageScore, load_images
 from diffusion.penalty import BoundPenalty, check_weights
+from infolab.data import ImageSet
+from infolab.data.images import LogitTransform
+from infolab.device import pick_device
+from infolab.errors import UserError, run_main
+from infolab.results import write
+from infolab.results.tables.diffusion import ImagePenalty
+from infolab.runs import Run
+from infolab.sweep import Experiment, run_sweep
 
 SEEDS = (0, 1, 2)
 WEIGHTS = (0.0, 1e-6, 1e-5, 1e-4, 1.0)

@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from common.device import pick_device
-from common.errors import UserError, run_main
-from common.results import write
-from common.results.tables.diffusion import ToyPenalty
-from common.runs import Run
-from common.schedules import VP
-from common.sweep import Cost, Experiment, run_sweep
 from diffusion import toy
 from diffusion.penalty import BoundPenalty, PenalisedLoss, check_weights
 from diffusion.toy import ToyStudy
 from diffusion.toy_config import ToyConfig
+from infolab.device import pick_device
+from infolab.errors import UserError, run_main
+from infolab.results import write
+from infolab.results.tables.diffusion import ToyPenalty
+from infolab.runs import Run
+from infolab.schedules import VP
+from infolab.sweep import Cost, Experiment, run_sweep
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 # The image study on CIFAR-10 as a SLURM array, one task per run (T x seed, few-shot and full).
 #   sh diffusion/submit_cifar10.sh [smoke|quick|paper] [--flags]
 # The same sweep and flags as run_cifar10.sh; --m 16 or --m 0 takes half of it. Compute nodes seldom reach the network: fetch
-# the images first, .venv/bin/python -m common.data download cifar10. Logs are in runs/slurm/.
+# the images first, .venv/bin/python -m infolab.data download cifar10. Logs are in runs/slurm/.
 set -eu
 
 # Your cluster's values, here or in the environment; empty: the option is not given to sbatch.

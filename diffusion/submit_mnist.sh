@@ -2,7 +2,7 @@
 # The image study on MNIST as a SLURM array, one task per run (T x seed, few-shot and full).
 #   sh diffusion/submit_mnist.sh [smoke|quick|paper] [--flags]
 # The same sweep and flags as run_mnist.sh; --m 16 or --m 0 takes half of it. Compute nodes seldom reach the network: fetch
-# the images first, .venv/bin/python -m common.data download mnist. Logs are in runs/slurm/.
+# the images first, .venv/bin/python -m infolab.data download mnist. Logs are in runs/slurm/.
 set -eu
 
 # Your cluster's values, here or in the environment; empty: the option is not given to sbatch.

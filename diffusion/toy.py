@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.device import pick_device
-from common.ensemble import EnsembleMLP
-from common.epochs import NoisedBatch, NoisedEpochs
-from common.errors import run_main
-from common.pieces import Pieces
-from common.results import ToyBound, write, write_arrays
-from common.results.tables.diffusion import BoundColumns
-from common.runs import Run
-from common.schedules import VP
-from common.seeds import generator
-from common.sweep import Cost, Experiment, run_sweep
-from common.toy import make
-from common.training import Training, train
 from diffusion.toy_config import SWEEPS, ToyConfig
 from diffusion.toy_evaluate import MakeRow, ToyEvaluation, bound_row
+from infolab.device import pick_device
+from infolab.epochs import NoisedBatch, NoisedEpochs
+from infolab.errors import run_main
+from infolab.nn.mlp import EnsembleMLP
+from infolab.noise import generator
+from infolab.results import ToyBound, write, write_arrays
+from infolab.results.tables.diffusion import BoundColumns
+from infolab.runs import Run
+from infolab.schedules import VP
+from infolab.storage import Pieces
+from infolab.sweep import Cost, Experiment, run_sweep
+from infolab.toy import make
+from infolab.training import Training, train
 
 Loss = Callable[[EnsembleMLP, NoisedEpochs, int], Tensor]
 

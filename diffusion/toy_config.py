@@ -4,10 +4,10 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from common.config import RunConfig
-from common.errors import UserError, choose
-from common.schedules import VP
-from common.toy import TOYS, make
+from infolab.config import RunConfig
+from infolab.errors import UserError, choose
+from infolab.schedules import VP
+from infolab.toy import TOYS, make
 
 PAPER_T = tuple(round(0.2 * k, 1) for k in range(1, 11))
 PAPER_M = (10, 100, 200, 600, 800, 1000, 2000)
@@ -19,7 +19,7 @@ class ToyConfig(RunConfig):
     """One batch of networks: every T with every seed, trained side by side on m points each."""
 
     dataset: str = "swiss_roll"
-    """2-D set with an exact density (`python -m common.data doctor` lists them)."""
+    """2-D set with an exact density (`python -m infolab.data doctor` lists them)."""
     m: int = 200
     """Training points per network."""
     T: tuple[float, ...] = PAPER_T

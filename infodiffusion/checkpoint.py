@@ -1,18 +1,51 @@
-"""Models by their settings: built at their initial weights, or out of the run that trained them."""
+"""The images of a run, and models by their settings: at initial weights, or out of the run that trained them."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from common.checkpoints import is_complete, load_latest
-from common.config import run_id
-from common.errors import UserError
-from common.networks.arithmetic import set_arithmetic
 from infodiffusion.config import InfoConfig, settled
+from infodiffusion.data import load_images
 from infodiffusion.networks import VAE, Autoencoder, Diff, LatentDiffusion, Output, Vanilla
 from infodiffusion.objective import schedule_of
+from infolab.config import run_id
+from infolab.data import ImageSet
+from infolab.device import set_arithmetic
+from infolab.errors import UserError
+from infolab.storage import is_complete, load_latest
+
+# ----------
+# The training and test images of a run, on its device, and their way to [-1, 1] and back.
+
+
+def images_of(config: InfoConfig, device: torch.device) -> tuple[ImageSet, ImageSet]:
+    """Training and test images of `config`.
+
+    Raises:
+        UserError: files that are missing or damaged, or images of another shape.
+    """
+    loaded = _loaded(
+        config.dataset,
+        config.shape,
+        data_dir=config.data_dir,
+        download=config.download,
+        folders=(config.train_folder, config.test_folder),
+        m=config.m,
+        seed=config.seed,
+    )
+    train, test = loaded
+    return train.to(device), test.to(device)
+
+
+# The runs of a sweep share their images; drawing or reading them takes longer than a small mode.
+_loaded = functools.lru_cache(maxsize=2)(load_images)
+
+
+# ----------
+# Models by their settings: built at their initial weights, or out of the run that trained them.
 
 
 def build(config: InfoConfig) -> nn.Module:

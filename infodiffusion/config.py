@@ -4,16 +4,68 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.config import NOT_IN_ID, RunConfig, not_in_id_at
-from common.data import contents
-from common.data.places import default_data_dir
-from common.device import PRECISIONS, precision_label
-from common.errors import UserError, choose
-from common.mmd import KERNELS
-from common.networks.unet import UNetConfig
 from infodiffusion.data import check_dataset, contents_of, published_shape
-from infodiffusion.modes import MODES
-from infodiffusion.priors import check_prior
+from infodiffusion.networks import check_prior
+from infolab.config import NOT_IN_ID, RunConfig, not_in_id_at
+from infolab.data import registry
+from infolab.data.places import default_data_dir
+from infolab.device import PRECISIONS, precision_label
+from infolab.errors import UserError, choose
+from infolab.mmd import KERNELS
+from infolab.nn.unet import UNetConfig
+
+# ----------
+# The modes by name: for which models they are, which settings of their own they have, and the table they fill.
+
+CODED = ("diff", "vae")
+ALL = ("diff", "vae", "vanilla")
+LATENT = ("latent_epochs", "latent_batch")
+DRAWN = ("n", "steps", "eta", "sampling", "split_step", *LATENT)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A mode.
+
+    Attributes:
+        models: models that have it.
+        about: what it makes, for the README and messages.
+        uses: settings that it has beside those of the training; all others of the modes do not enter its run.
+        untrained: it makes sense for a model without training (--epochs 0).
+        results: table whose rows mark it as done: training, outputs or quality.
+        one_seed: of a sweep over seeds it takes the first one only: a picture.
+    """
+
+    models: tuple[str, ...]
+    about: str
+    uses: tuple[str, ...] = ()
+    untrained: bool = False
+    results: str = "outputs"
+    one_seed: bool = False
+
+
+MODES = {
+    "train": Mode(ALL, "the model", results="training"),
+    "eval": Mode(ALL, "n sampled images beside training images", DRAWN, one_seed=True),
+    "eval_fid": Mode(ALL, "n sampled images as an array and as files", DRAWN),
+    "save_latent": Mode(CODED, "codes of training and test images", untrained=True),
+    "disentangle": Mode(
+        CODED, "traversals: one coordinate of a code moved, x_T kept", ("img_id", "steps", "eta"), one_seed=True
+    ),
+    "interpolate": Mode(ALL, "ten images between two test images", ("img_id", "steps", "eta"), one_seed=True),
+    "latent_quality": Mode(("diff",), "one code and n draws of x_T", ("img_id", "n", "steps", "eta"), one_seed=True),
+    "train_latent_ddim": Mode(CODED, "the diffusion over codes", LATENT, results="training"),
+    "plot_latent": Mode(CODED, "two coordinates of the codes, with labels", untrained=True, one_seed=True),
+    "save_original_img": Mode(ALL, "training images as an array and as files", ("n",)),
+    "eval_disentangle": Mode(CODED, "DCI, MIG, TAD of the saved codes", ("codes", "dci_variant"), True, "quality"),
+    "train_classifier": Mode(CODED, "latent classification of the saved codes", ("codes",), True, "quality"),
+    "calc_fid": Mode(ALL, "FID, KID and MMD of eval_fid's images", (*DRAWN, "reference", "features"), False, "quality"),
+}
+"""The ten modes of the public code, then its evaluation scripts."""
+
+
+# ----------
+# Settings of every mode: the model and its training first, then what a trained model is asked for.
 
 MODELS = ("diff", "vae", "vanilla")
 PARAMETRIZATIONS = ("noise", "velocity")
@@ -31,7 +83,7 @@ class InfoConfig(RunConfig):
     train_classifier, calc_fid (README.md of this folder says what each writes)."""
     data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
     """Folder of data sets that are not built in; the default is the environment's DATA_DIR, else data/ in the
-    repository (`python -m common.data doctor` says what is there)."""
+    repository (`python -m infolab.data doctor` says what is there)."""
     download: bool = field(default=False, metadata=NOT_IN_ID)
     """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
     model: str = "diff"
@@ -144,7 +196,7 @@ class InfoConfig(RunConfig):
         """See `RunConfig.read_contents`: the images, and what calc_fid compares them with and by."""
         data = contents_of(self.dataset, self.data_dir, (self.train_folder, self.test_folder))
         files = {"reference": self.reference, "features": "" if self.features == "small" else self.features}
-        return data | contents.joined(**{name: contents.of_path(Path(path)) for name, path in files.items() if path})
+        return data | registry.joined(**{name: registry.of_path(Path(path)) for name, path in files.items() if path})
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from common.data import NAMES, ImageSet, contents, load
-from common.data import celeba as celeba_files
-from common.data.factor_files import FACTOR_FILES, dsprites, shapes3d
-from common.data.resized import load_resized
-from common.errors import UserError, choose
-from common.seeds import generator
+from infolab.data import NAMES, ImageSet, load, registry
+from infolab.data import folders as celeba_files
+from infolab.data.factor_files import FACTOR_FILES, dsprites, shapes3d
+from infolab.data.folders import load_resized
+from infolab.errors import UserError, choose
+from infolab.noise import generator
 
 FOLDERS = ("chairs", "ffhq")
 """Sets that are folders of images of these names below --data-dir."""
@@ -92,9 +92,9 @@ def contents_of(dataset: str, data_dir: Path, folders: tuple[str, str] = ("", ""
     """Digests of the files of the user's own that `load_images` reads, by what they are."""
     if folders[0] or dataset in FOLDERS:
         places = {"train_folder": folders[0] or data_dir / dataset, "test_folder": folders[1]}
-        return contents.joined(**{name: contents.of_folder(Path(place)) for name, place in places.items() if place})
-    attributes = contents.of_attributes(data_dir) if dataset == "celeba" else ""
-    return contents.joined(data=contents.of_set(dataset, data_dir), attributes=attributes)
+        return registry.joined(**{name: registry.of_folder(Path(place)) for name, place in places.items() if place})
+    attributes = registry.of_attributes(data_dir) if dataset == "celeba" else ""
+    return registry.joined(data=registry.of_set(dataset, data_dir), attributes=attributes)
 
 
 def attributes_or_factors(images: ImageSet) -> torch.Tensor | None:

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common import distributed
-from common.data import ImageSet, epoch_permutation, flip_draws, mirrored
-from common.learning_rate import learning_rate, set_learning_rate
-from common.mmd import mmd2_loss, named_kernel
-from common.networks.dropout import set_dropout_generator
-from common.precision import on_cpu
-from common.schedules import DDPM
-from common.seeds import generator
-from common.staging import staged
-from common.transforms import ScaleTransform
 from infodiffusion.config import InfoConfig
-from infodiffusion.networks import VAE, Code, Diff, Vanilla
-from infodiffusion.priors import draw_prior
+from infodiffusion.networks import VAE, Code, Diff, Vanilla, draw_prior
+from infolab import distributed
+from infolab.data import ImageSet, epoch_permutation, flip_draws, mirrored
+from infolab.data.images import ScaleTransform
+from infolab.device import on_cpu, staged
+from infolab.mmd import mmd2_loss, named_kernel
+from infolab.nn.blocks import set_dropout_generator
+from infolab.noise import generator
+from infolab.schedules import DDPM
+from infolab.training import learning_rate, set_learning_rate
 
 
 @dataclass(frozen=True)

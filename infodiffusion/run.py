@@ -1,8 +1,4 @@
-"""Every mode of the study: train a model with a code, draw and move images, keep and score codes.
-
-`python -m infodiffusion.run [smoke|quick|paper] --mode MODE[,MODE...] [--flags]`; the launchers of this folder name the
-modes. A mode finds the model that the same flags have trained, and says so where there is none.
-"""
+"""Every mode of the study and its sweeps: train a model with a code, draw and move images, keep and score codes."""
 
 import dataclasses
 import functools
@@ -13,16 +9,74 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.errors import UserError, choose, run_main, told_once
-from common.networks.unet import UNet
-from common.results.tables.infodiffusion import InfoOutput, InfoQuality, InfoTraining
-from common.sweep import Cost, Experiment, run_sweep
-from infodiffusion import latents, pictures
+from infodiffusion import sampling, scores
 from infodiffusion.checkpoint import build
-from infodiffusion.config import InfoConfig, settled
-from infodiffusion.modes import MODES
-from infodiffusion.sweeps import SEEDS, SWEEPS
+from infodiffusion.config import MODES, InfoConfig, settled
 from infodiffusion.train import train_latent, train_model
+from infolab.errors import UserError, choose, run_main, told_once
+from infolab.nn.unet import UNet
+from infolab.results.tables.infodiffusion import InfoOutput, InfoQuality, InfoTraining
+from infolab.sweep import Cost, Experiment, run_sweep
+
+# ----------
+# The sweeps of the presets: sprites and digits in minutes, the published settings on CelebA and the other sets.
+
+SEEDS = (64, 65, 66)
+
+# ---- published settings (Wang et al. 2023, appendix and public code): T 1,000, betas 1e-5 .. 1e-2, AdamW, batch 64
+CELEBA = InfoConfig(dataset="celeba", epochs=50, batch=32, flip=True, a_dim=32, n=64)
+FASHION = InfoConfig(dataset="fashion-mnist", epochs=20, flip=True, n=64)
+MNIST = InfoConfig(dataset="mnist", epochs=20, n=64)
+CIFAR10 = InfoConfig(dataset="cifar10", epochs=50, flip=True, n=64)
+
+
+def family(base: InfoConfig) -> list[InfoConfig]:
+    """The models of the published tables on one data set: InfoDiffusion, DiffAE, vanilla, beta-VAE, InfoVAE."""
+    vae = dataclasses.replace(base, model="vae")
+    return [
+        base,
+        dataclasses.replace(base, mmd_weight=0.0),
+        dataclasses.replace(base, model="vanilla"),
+        dataclasses.replace(vae, mmd_weight=0.0, kld_weight=0.01, use_c=True),
+        vae,
+    ]
+
+
+# ---- small networks, trained briefly, for two CPU cores
+SPRITES = InfoConfig(
+    dataset="sprites", a_dim=10, channels=32, mult=(1, 2), blocks=1, convolutions=2, patch=4, dropout=0.0,
+    parametrization="velocity", mmd_kernel="dimension", m=9_600, epochs=1, batch=32, lr=1e-3, lr_schedule="cosine",
+    ema_decay=0.99, n=16, steps=50, codes=2_000,
+)  # fmt: skip
+DIGITS = dataclasses.replace(SPRITES, dataset="digits", a_dim=32, patch=1, m=0, epochs=6)
+SMOKE = dataclasses.replace(
+    SPRITES, a_dim=4, channels=4, patch=2, m=64, epochs=1, batch=32, n=4, steps=3, latent_epochs=1,
+    force_features=True,
+)  # fmt: skip
+
+
+def over_seeds(configs: list[InfoConfig]) -> list[InfoConfig]:
+    """Each of `configs` with each seed."""
+    return [dataclasses.replace(config, seed=seed) for config in configs for seed in SEEDS]
+
+
+def compared(base: InfoConfig) -> list[InfoConfig]:
+    """diff, a VAE and the encoder as it was initialised, at the same size."""
+    return [base, dataclasses.replace(base, model="vae"), dataclasses.replace(base, epochs=0)]
+
+
+SWEEPS: dict[str, list[InfoConfig]] = {
+    "paper": [config for base in (CELEBA, FASHION, MNIST, CIFAR10) for config in family(base)],
+    "quick": [*over_seeds(compared(SPRITES)), DIGITS, dataclasses.replace(DIGITS, epochs=0)],
+    "smoke": [SMOKE, dataclasses.replace(SMOKE, model="vae"), dataclasses.replace(SMOKE, model="vanilla")],
+}
+
+
+# ----------
+# Every mode of the study: train a model with a code, draw and move images, keep and score codes.
+#
+# `python -m infodiffusion.run [smoke|quick|paper] --mode MODE[,MODE...] [--flags]`; the launchers of this folder name
+# the modes. A mode finds the model that the same flags have trained, and says so where there is none.
 
 
 def _score(name: str) -> Callable[[str, InfoConfig], None]:
@@ -33,15 +87,15 @@ def _score(name: str) -> Callable[[str, InfoConfig], None]:
 COMMAND = "python -m infodiffusion.run"
 WORK = {
     "train": train_model,
-    "eval": pictures.sample,
-    "eval_fid": pictures.sample_for_fid,
-    "save_latent": latents.save_codes,
-    "disentangle": pictures.traverse,
-    "interpolate": pictures.interpolate,
-    "latent_quality": pictures.redraw,
+    "eval": sampling.sample,
+    "eval_fid": sampling.sample_for_fid,
+    "save_latent": scores.save_codes,
+    "disentangle": sampling.traverse,
+    "interpolate": sampling.interpolate,
+    "latent_quality": sampling.redraw,
     "train_latent_ddim": train_latent,
-    "plot_latent": latents.plot_codes,
-    "save_original_img": pictures.save_originals,
+    "plot_latent": scores.plot_codes,
+    "save_original_img": sampling.save_originals,
     "eval_disentangle": _score("score_disentanglement"),
     "train_classifier": _score("score_classification"),
     "calc_fid": _score("score_samples"),

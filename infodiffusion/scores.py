@@ -1,4 +1,4 @@
-"""The modes that score codes and samples."""
+"""The modes that score codes and samples, and those that keep codes and show them."""
 
 import dataclasses
 import functools
@@ -11,24 +11,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.data import ImageSet
-from common.data.resized import load_resized
-from common.device import pick_device, precision_label
-from common.errors import UserError
-from common.files import load_npy
-from common.pieces import Pieces
-from common.results import write
-from common.results.tables.infodiffusion import InfoQuality
-from common.runs import Run
-from common.tensor_files import fingerprint
-from infodiffusion import metrics
-from infodiffusion.checkpoint import experiment_of, folder_of
-from infodiffusion.codes import saved
+from infodiffusion.checkpoint import experiment_of, folder_of, images_of, load_coded
 from infodiffusion.config import InfoConfig, settled
-from infodiffusion.images import images_of
-from infodiffusion.metrics.inputs import targets_of
-from infodiffusion.metrics.sensitivity import require
-from infodiffusion.outputs import for_figures, spread_over
+from infodiffusion.networks import draw_prior
+from infodiffusion.outputs import code_arrays, for_figures, keep_arrays, keep_pictures, saved, spread_over
+from infolab import metrics
+from infolab.data import ImageSet
+from infolab.data.folders import load_resized
+from infolab.device import pick_device, precision_label
+from infolab.errors import UserError
+from infolab.files import load_npy
+from infolab.metrics.inputs import targets_of
+from infolab.metrics.sensitivity import require
+from infolab.noise import generator
+from infolab.results import write
+from infolab.results.tables.infodiffusion import InfoQuality
+from infolab.runs import Run
+from infolab.storage import Pieces, fingerprint
+
+# ----------
+# The modes that score codes and samples.
 
 ENOUGH = 2_000
 """Test images from which on codes are scored on them alone; smaller sets lend their training images too."""
@@ -225,3 +227,29 @@ def _write(
     ]
     write(config.results_dir, InfoQuality, run.id, rows, run.provenance() | (more or {}))
     run.say(f"{config.model_name}: " + ", ".join(f"{one.name} {one.value:.3f}" for one in found))
+
+
+# ----------
+# The modes that keep codes and show them.
+
+PLOTTED = 2_000
+
+
+def save_codes(preset: str, config: InfoConfig) -> None:
+    """save_latent: codes_train.npy, codes_test.npy, and factors and labels of the same images."""
+    run, device = Run("infodiffusion", experiment_of(config), preset, config), pick_device(config.device)
+    train, test = images_of(config, device)
+    model = load_coded(config, device)
+    with run.open():
+        keep_arrays(run, config, code_arrays(model, train, test, Pieces(run.folder, model)))
+
+
+def plot_codes(preset: str, config: InfoConfig) -> None:
+    """plot_latent: the first two coordinates of at most 2,000 test codes, their labels, and draws of the prior."""
+    run = Run("infodiffusion", experiment_of(config), preset, config)
+    codes = saved(config, "codes_test")
+    labels = saved(config, "labels_test")
+    with run.open():
+        rows = np.linspace(0, len(codes) - 1, min(PLOTTED, len(codes))).round().astype(int)
+        prior = draw_prior(config.prior, len(rows), config.a_dim, generator(config.seed, "plot")).numpy()
+        keep_pictures(run, config, {"codes": codes[rows][:, :2], "labels": labels[rows], "prior_draws": prior[:, :2]})

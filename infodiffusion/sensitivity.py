@@ -7,16 +7,16 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.config import NOT_IN_ID, RunConfig
-from common.data import NAMES
-from common.data.places import default_data_dir
-from common.errors import UserError, choose, run_main
-from common.results import write
-from common.results.tables.infodiffusion import InfoSensitivity
-from common.runs import Run
-from common.sweep import Cost, Experiment, run_sweep
-from infodiffusion.metrics.inputs import data_set, read_images, targets_of
-from infodiffusion.metrics.small_network import SmallNetwork, train_extractor
+from infolab.config import NOT_IN_ID, RunConfig
+from infolab.data import NAMES
+from infolab.data.places import default_data_dir
+from infolab.errors import UserError, choose, run_main
+from infolab.metrics.inputs import data_set, read_images, targets_of
+from infolab.metrics.networks import SmallNetwork, train_extractor
+from infolab.results import write
+from infolab.results.tables.infodiffusion import InfoSensitivity
+from infolab.runs import Run
+from infolab.sweep import Cost, Experiment, run_sweep
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SensitivityConfig(RunConfig):
     data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
     """Folder of data sets that are not built in."""
     dataset: str = "digits"
-    """Image set (`python -m common.data doctor` lists them)."""
+    """Image set (`python -m infolab.data doctor` lists them)."""
     steps: int = 400
     """Optimiser steps of the network, 128 images each."""
     seed: int = 0

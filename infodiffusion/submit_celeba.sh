@@ -1,7 +1,7 @@
 #!/bin/sh
 # The published models on CelebA (64 x 64) as a SLURM array, one task per model; MODE=save_latent,eval_disentangle (after train)
 #   sh infodiffusion/submit_celeba.sh paper [--flags]
-# scores the codes, MODE=eval_fid,calc_fid the samples. Logs are in runs/slurm/. Faces first: python -m common.data doctor.
+# scores the codes, MODE=eval_fid,calc_fid the samples. Logs are in runs/slurm/. Faces first: python -m infolab.data doctor.
 set -eu
 
 # Your cluster's values, here or in the environment; empty: the option is not given to sbatch.

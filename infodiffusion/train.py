@@ -6,26 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common import distributed
-from common.device import pick_device
-from common.networks.arithmetic import set_arithmetic
-from common.networks.dropout import set_dropout_generator
-from common.pieces import Pieces
-from common.precision import on_cpu
-from common.results import write
-from common.results.tables.infodiffusion import InfoTraining
-from common.runs import Run
-from common.schedules import expand
-from common.seeds import derive, generator
-from common.staging import staged
-from common.training import Training, train
-from infodiffusion.checkpoint import build, experiment_of, load_coded
-from infodiffusion.codes import encode
+from infodiffusion.checkpoint import build, experiment_of, images_of, load_coded
 from infodiffusion.config import InfoConfig
-from infodiffusion.images import images_of
 from infodiffusion.networks import LatentDiffusion
 from infodiffusion.objective import Objective, evaluator, schedule_of
-from infodiffusion.outputs import spread_over
+from infodiffusion.outputs import encode, spread_over
+from infolab import distributed
+from infolab.device import on_cpu, pick_device, set_arithmetic, staged
+from infolab.nn.blocks import set_dropout_generator
+from infolab.noise import derive, generator
+from infolab.results import write
+from infolab.results.tables.infodiffusion import InfoTraining
+from infolab.runs import Run
+from infolab.schedules import expand
+from infolab.storage import Pieces
+from infolab.training import Training, train
 
 MEASURED = 1024
 """Most test images of the losses."""

@@ -1,5 +1,5 @@
 """Kong, Brekelmans, Ver Steeg 2023: exact log-likelihood from denoising errors (I-MMSE)."""
 
-from common.signals import stops_end_start
+from infolab.signals import stops_end_start
 
 stops_end_start()

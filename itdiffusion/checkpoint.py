@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common import atomic
-from common.checkpoints import load_latest
-from common.errors import UserError
-from common.files import DamagedFileError, load_json, reading
-from common.immse import GaussianReference, LogsnrRange
-from itdiffusion.images_config import HEADS, ImagesConfig
-from itdiffusion.images_model import GaussianHead, Head, ImageDenoiser, LevelsHead, NoiseHead
-from itdiffusion.pretrained import PretrainedDenoiser, rebuild
+from infolab import atomic
+from infolab.errors import UserError
+from infolab.files import DamagedFileError, load_json, reading
+from infolab.immse import GaussianReference, LogsnrRange
+from infolab.pretrained import PretrainedDenoiser, rebuild
+from infolab.storage import load_latest
+from itdiffusion.images_model import HEADS, GaussianHead, Head, ImageDenoiser, ImagesConfig, LevelsHead, NoiseHead
 
 ARCHITECTURES = "members.json"
 

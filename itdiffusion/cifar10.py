@@ -8,10 +8,10 @@ comes after `paper`: all four, as they were and tuned.
 
 import dataclasses
 
-from common.errors import run_main
-from common.sweep import run_sweep
+from infolab.errors import run_main
+from infolab.sweep import run_sweep
 from itdiffusion.images import experiment
-from itdiffusion.images_config import ImagesConfig
+from itdiffusion.images_model import ImagesConfig
 
 _TEST = ImagesConfig(
     dataset="cifar10",

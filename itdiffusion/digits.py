@@ -6,10 +6,10 @@ folder.
 
 import dataclasses
 
-from common.errors import run_main
-from common.sweep import run_sweep
+from infolab.errors import run_main
+from infolab.sweep import run_sweep
 from itdiffusion.images import experiment
-from itdiffusion.images_config import ImagesConfig, over_seeds
+from itdiffusion.images_model import ImagesConfig, over_seeds
 
 # The paper has no digits: its CIFAR-10 settings (batch 128, Adam 1e-4, the spectrum's law of log-SNR) with a smaller
 # network, three heads, and more epochs, since these are 1,437 images.

@@ -9,23 +9,18 @@ import functools
 
 import torch
 
-from common import distributed
-from common.device import pick_device
-from common.networks.arithmetic import set_arithmetic
-from common.networks.unet import UNet, UNetConfig
-from common.pieces import Pieces
-from common.results import write, write_arrays
-from common.results.tables.itdiffusion import MseCurve, Nll
-from common.results.tables.itdiffusion_images import ImageBaseline
-from common.runs import Run
-from common.sweep import Cost, Experiment
-from common.training import Training, train
+from infolab import distributed
+from infolab.device import pick_device, set_arithmetic
+from infolab.nn.unet import UNet, UNetConfig
+from infolab.results import write, write_arrays
+from infolab.results.tables.itdiffusion import ImageBaseline, MseCurve, Nll
+from infolab.runs import Run
+from infolab.storage import Pieces
+from infolab.sweep import Cost, Experiment
+from infolab.training import Training, train
 from itdiffusion.checkpoint import write_architectures
-from itdiffusion.images_baselines import baselines
-from itdiffusion.images_config import HEADS, ImagesConfig
-from itdiffusion.images_data import load_images, reference_of, training_range
-from itdiffusion.images_evaluate import ImagesEvaluation
-from itdiffusion.images_samples import pictures
+from itdiffusion.images_evaluate import ImagesEvaluation, baselines, pictures
+from itdiffusion.images_model import HEADS, ImagesConfig, load_images, reference_of, training_range
 from itdiffusion.images_train import ImagesObjective, make_members
 
 

@@ -1,13 +1,18 @@
-"""Evaluation of one image run: MSE curves of all members on shared data and noise, and every NLL from them."""
+"""Evaluation of one image run: MSE curves of all members, every NLL from them, baselines, samples."""
 
+import math
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
-from common import distributed
-from common.data import ImageSet
-from common.errors import UserError
-from common.immse import (
+from infolab import distributed
+from infolab.baselines import VARIANCE_FLOOR, fit_categorical_mixture, fit_gaussian_levels, per_pixel_histogram_bpd
+from infolab.data import ImageSet
+from infolab.errors import UserError
+from infolab.estimate import Estimate, nats_to_bpd
+from infolab.immse import (
     Bins,
     Curve,
     GaussianReference,
@@ -23,12 +28,245 @@ from common.immse import (
     merge,
     widen_range_in_a_piece,
 )
-from common.pieces import Keep, under, unkept
-from itdiffusion.images_config import ImagesConfig
-from itdiffusion.images_data import to_unit
-from itdiffusion.images_rows import curve_rows, nll_row
+from infolab.noise import generator
+from infolab.pretrained import PretrainedDenoiser
+from infolab.results.tables.itdiffusion import ImageBaseline
+from infolab.sample import StepNoise, reverse_sde, walk_in_pieces
+from infolab.schedules import DDPM, LogsnrLine, expand, logsnr_to_alpha_sigma
+from infolab.storage import Keep, under, unkept
+from infolab.variational import NOISE_BLOCK, BoundTerms, VariationalBound, continuous_model
+from itdiffusion.images_model import ImagesConfig, step_of, to_unit
 from itdiffusion.images_train import Members
-from itdiffusion.images_variational import variational_rows
+
+# ----------
+# Estimates and curves of an image run as rows of the tables `itdiffusion/nll` and `itdiffusion/mse_curve`.
+
+DATA_SCALE = "[-1, 1]"
+
+
+def nll_row(estimator: str, estimate: NllEstimate, settings: dict[str, Any]) -> dict[str, Any]:
+    """One row of `itdiffusion/nll`, as plain values.
+
+    Args:
+        estimator: discrete, dequantized, continuous or ensemble.
+        estimate: the NLL.
+        settings: dataset, model, seed, epoch.
+    """
+    own = ("bin_width", "rounding", "integrator", "points", "loc", "scale", "clip", "tail_nats", "optimistic_nats")
+    return {
+        **_shared(estimator, estimate, settings),
+        **{name: getattr(estimate, name) for name in (*own, "gaussian_nats")},
+    }
+
+
+def variational_row(estimate: Estimate, steps: int, bin_width: float, settings: dict[str, Any]) -> dict[str, Any]:
+    """One row of `itdiffusion/nll` from the discrete-time variational bound; `points` are its evaluated steps."""
+    return {
+        **_shared("variational", estimate, settings),
+        "bin_width": bin_width,
+        "rounding": "none",
+        "integrator": None,
+        "points": steps,
+    }
+
+
+def curve_rows(curve: Curve, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `itdiffusion/mse_curve` of one curve, as plain values."""
+    grid = curve.grid
+    columns = {
+        "mse": curve.mean("raw"),
+        "mse_se": curve.se("raw"),
+        "mse_gaussian": curve.reference.mmse_eps(grid.logsnr),
+    }
+    for kind in set(curve.kinds) - {"raw"}:
+        columns[f"mse_{kind}"] = curve.mean(kind)
+    shared = {
+        **settings,
+        "d": curve.d,
+        "n": curve.n,
+        "data_scale": DATA_SCALE,
+        "bin_width": curve.bins.step if curve.bins else 0.0,
+        "integrator": grid.integrator,
+        "loc": grid.range.loc,
+        "scale": grid.range.scale,
+        "clip": grid.range.clip,
+    }
+    return [
+        {**shared, "logsnr": float(logsnr), **{name: float(values[j]) for name, values in columns.items()}}
+        for j, logsnr in enumerate(grid.logsnr)
+    ]
+
+
+def _shared(estimator: str, estimate: Estimate, settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **settings,
+        "d": estimate.d,
+        "n": estimate.n,
+        "data_scale": DATA_SCALE,
+        "estimator": estimator,
+        "nll_nats": estimate.value,
+        "nll_bpd": nats_to_bpd(estimate.value, estimate.d),
+        "se_data_nats": estimate.se_data,
+        "se_quadrature_nats": estimate.se_quadrature,
+        "se_bpd": nats_to_bpd(estimate.se, estimate.d),
+        "evaluations": estimate.evaluations,
+    }
+
+
+# ----------
+# Pictures of an image run: samples of each member by the reverse process, beside training images.
+
+LOWEST = -8.0  # log-SNR at which the reverse process starts from N(0, I), or the training range's end where lower
+
+
+def pictures(
+    config: ImagesConfig, members: Members, train: ImageSet, law: LogsnrRange, keep: Keep = unkept
+) -> dict[str, np.ndarray]:
+    """Arrays for the figure: `samples_0`, ... and their names, training images, all uint8 (n, h, w[, 3]).
+
+    `keep` keeps the samples on their way, piece by piece.
+    """
+    if not config.samples:
+        return {}
+    found = {
+        "train": _grid(train.images[torch.linspace(0, len(train) - 1, config.samples).round().long()]),
+        "levels": np.array(train.levels),
+        "seed": np.array(config.seed),
+        "names": np.array(members.names()),
+    }
+    for index, (key, member) in enumerate(members.items()):
+        x = draw(config, member, train, law, under(keep, key))
+        pixels = ((x.clamp(-1, 1) + 1) * (train.levels - 1) / 2).round().to(torch.uint8)
+        found[f"samples_{index}"] = _grid(pixels)
+    return found
+
+
+@torch.no_grad()
+def draw(config: ImagesConfig, member: nn.Module, train: ImageSet, law: LogsnrRange, keep: Keep = unkept) -> Tensor:
+    """Images in [-1, 1] by the reverse SDE on a line of log-SNRs, the last step being the denoiser's x_hat."""
+    shape, device = (config.samples, *train.shape), train.images.device
+    line = LogsnrLine(law.high, min(LOWEST, law.low))
+
+    def score(z: Tensor, t: Tensor) -> Tensor:
+        logsnr = line.t_to_logsnr(t)
+        return -member(z, logsnr) / expand(logsnr_to_alpha_sigma(logsnr)[1], z)
+
+    start = torch.randn(shape, generator=generator(config.seed, "prior")).to(device)
+    noise = StepNoise([config.seed], "sampler", shape, device)
+
+    def walk(z: Tensor, part: range) -> dict[str, Tensor]:
+        steps = config.sample_steps
+        return {"x": reverse_sde(score, line, z, 1.0, steps, lambda step: noise(step)[0], part=part)}
+
+    z = start
+    for kept in walk_in_pieces(keep, "samples", start, config.sample_steps, walk):
+        z = kept["x"].to(start)
+    last = torch.full((len(z),), line.high, device=device)
+    alpha, sigma = (expand(part, z) for part in logsnr_to_alpha_sigma(last))
+    return (z - sigma * member(z, last)) / alpha
+
+
+def _grid(pixels: Tensor) -> np.ndarray:
+    return pixels.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()
+
+
+# ----------
+# The variational columns of an image run: the discrete-time bound of a mass and of a density, member by member.
+
+
+def variational_rows(
+    config: ImagesConfig, member: nn.Module, test: ImageSet, settings: dict[str, Any], keep: Keep = unkept
+) -> list[dict[str, Any]]:
+    """Rows of `itdiffusion/nll`: the bound of the grey levels' mass, then that of the density of [-1, 1] images.
+
+    A pre-trained network is taken on its own schedule, at whole steps and with its own variance; one that was trained
+    on continuous log-SNR on DDPM's linear schedule of 1,000 steps with the variance beta. Started by torchrun, each
+    process takes whole blocks of the images. `keep` keeps what is measured piece by piece.
+    """
+    if isinstance(member, PretrainedDenoiser):
+        schedule, model, variance = member.schedule, member.step_model(), member.variance
+    else:
+        schedule, variance = DDPM.linear(), "large"
+        model = continuous_model(member, schedule)
+    mass = VariationalBound(schedule, variance, levels=test.levels)
+    density = VariationalBound(schedule, variance)
+    steps = max(0, config.variational_steps)
+    first, stop = _blocks_of_mine(len(test))
+    x = to_unit(test.images[first:stop], test.levels)
+    parts: list[tuple[BoundTerms, torch.Tensor]] = []
+    if len(x):
+        drawn = {"seed": config.seed, "batch": config.eval_batch, "first": first}
+        terms = mass.terms(model, x, steps=steps, keep=keep, **drawn)
+        narrow = keep("density", lambda: {"values": density.reconstruction(model, x, **drawn)})
+        parts.append((terms, narrow["values"]))
+    whole = [part for found in distributed.gather(parts) for part in found]
+    of_mass = _joined([terms for terms, _ in whole])
+    of_density = BoundTerms(
+        of_mass.prior,
+        of_mass.transitions,
+        torch.cat([narrow for _, narrow in whole]),
+        of_mass.se_steps,
+        of_mass.evaluations,
+    )
+    evaluated = min(steps, schedule.steps - 1) or schedule.steps - 1
+    return [
+        variational_row(mass.estimate(of_mass, test.d), evaluated + 1, step_of(test.levels), settings),
+        variational_row(density.estimate(of_density, test.d), evaluated + 1, 0.0, settings),
+    ]
+
+
+def _blocks_of_mine(n: int) -> tuple[int, int]:
+    """This process's images: whole blocks of noise, so that what an image gets does not depend on who measures it."""
+    blocks = -(-n // NOISE_BLOCK)
+    rank, size = distributed.rank(), distributed.world_size()
+    return min(n, rank * blocks // size * NOISE_BLOCK), min(n, (rank + 1) * blocks // size * NOISE_BLOCK)
+
+
+def _joined(parts: list[BoundTerms]) -> BoundTerms:
+    """The terms of all images; the processes share their steps, so the error of leaving some out does not average."""
+    n = sum(len(part.prior) for part in parts)
+    return BoundTerms(
+        prior=torch.cat([part.prior.cpu() for part in parts]),
+        transitions=torch.cat([part.transitions.cpu() for part in parts]),
+        reconstruction=torch.cat([part.reconstruction.cpu() for part in parts]),
+        se_steps=sum(part.se_steps * len(part.prior) for part in parts) / n,
+        evaluations=sum(part.evaluations for part in parts),
+    )
+
+
+# ----------
+# What an image run is compared with, fitted to its training set: uniform, histogram, Gaussian, categorical mixture.
+
+COMPONENTS = 50
+SMOOTHING = 0.3
+"""Counts added to every level in the mixture. Of 0.02, 0.05, 0.1, 0.3 and 1 it gives the digits' test set the fewest
+bits, so that the choice favours the baseline."""
+MOST_NUMBERS = 4_000_000
+
+
+def baselines(config: ImagesConfig, train: ImageSet, test: ImageSet) -> list[ImageBaseline]:
+    """Bits per dimension of the test images under each; of the mixture only where its tables stay small."""
+    a, b, Q = train.images.cpu(), test.images.cpu(), train.levels
+    gaussian = f"gaussian[floor={VARIANCE_FLOOR:.4f}]"
+    found = {
+        "uniform": (math.log2(Q), 0.0),
+        "histogram": per_pixel_histogram_bpd(a, b, Q),
+        gaussian: fit_gaussian_levels(a, Q).bpd(b),
+    }
+    if train.d * Q * COMPONENTS <= MOST_NUMBERS and len(train) >= COMPONENTS:
+        mixture = fit_categorical_mixture(a, Q, COMPONENTS, smoothing=SMOOTHING, seed=config.seed)
+        found[f"mixture[{COMPONENTS},smoothing={SMOOTHING}]"] = mixture.bpd(b)
+    return [
+        ImageBaseline(
+            dataset=config.dataset, model=name, seed=config.seed, d=train.d, n=len(test), levels=Q,
+            nll_bpd=bpd, nll_bpd_se=se,
+        )
+        for name, (bpd, se) in found.items()
+    ]  # fmt: skip
+
+
+# ----------
+# Evaluation of one image run: MSE curves of all members on shared data and noise, and every NLL from them.
 
 ROUNDINGS = ("best", "raw", "hard", "soft")
 

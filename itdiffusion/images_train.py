@@ -3,20 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from common import distributed
-from common.data import ImageSet, epoch_permutation
-from common.device import precision_label
-from common.errors import UserError
-from common.immse import GaussianReference, LogsnrRange
-from common.learning_rate import learning_rate, set_learning_rate
-from common.networks.dropout import Dropout, set_dropout_generator
-from common.schedules import expand, logsnr_to_alpha_sigma
-from common.seeds import derive, generator
-from common.staging import staged
-from itdiffusion.images_config import HEADS, ImagesConfig
-from itdiffusion.images_data import step_of, to_unit
-from itdiffusion.images_model import ImageDenoiser, make_head
-from itdiffusion.load import load_denoiser
+from infolab import distributed
+from infolab.data import ImageSet, epoch_permutation
+from infolab.device import precision_label, staged
+from infolab.errors import UserError
+from infolab.immse import GaussianReference, LogsnrRange
+from infolab.nn.blocks import Dropout, set_dropout_generator
+from infolab.noise import derive, generator
+from infolab.pretrained import load_denoiser
+from infolab.schedules import expand, logsnr_to_alpha_sigma
+from infolab.training import learning_rate, set_learning_rate
+from itdiffusion.images_model import HEADS, ImageDenoiser, ImagesConfig, make_head, step_of, to_unit
 
 MOST_LEVELS = 64
 

@@ -6,12 +6,12 @@ folder.
 
 import dataclasses
 
-from common.errors import run_main
-from common.sweep import run_sweep
+from infolab.errors import run_main
+from infolab.sweep import run_sweep
 from itdiffusion.cifar10 import SCRATCH
 from itdiffusion.cifar10 import SMOKE as CIFAR10_SMOKE
 from itdiffusion.images import experiment
-from itdiffusion.images_config import ImagesConfig, over_seeds
+from itdiffusion.images_model import ImagesConfig, over_seeds
 
 # The settings of CIFAR-10 from scratch; a sixth of the images, so six times the epochs; the law from the spectrum.
 _PAPER = dataclasses.replace(SCRATCH, dataset="patches", epochs=120, loc=0.0, scale=0.0, evaluate_every=30)

@@ -11,25 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.channel_epochs import ChannelEpochs
-from common.device import pick_device
-from common.errors import run_main
-from common.immse import GaussianReference
-from common.learning_rate import learning_rate, set_learning_rate
-from common.networks.fourier_mlp import FourierMLPs
-from common.pieces import Keep, Pieces, unkept
-from common.results import write, write_arrays
-from common.results.tables.itdiffusion import DensityGrid, MseCurve, Nll
-from common.results.tables.itdiffusion_samples import ShapeSamples
-from common.runs import Run
-from common.seeds import generator
-from common.sweep import Cost, Experiment, run_sweep
-from common.toy import Toy
-from common.training import Training, train
-from itdiffusion.shapes_config import SWEEPS, ShapesConfig
-from itdiffusion.shapes_evaluate import ShapesEvaluation
-from itdiffusion.shapes_grid import density_grid, grid_axis
-from itdiffusion.shapes_model import Gaussians, ShapesModel
+from infolab.device import pick_device
+from infolab.epochs import ChannelEpochs
+from infolab.errors import run_main
+from infolab.immse import GaussianReference
+from infolab.nn.mlp import FourierMLPs
+from infolab.noise import generator
+from infolab.results import write, write_arrays
+from infolab.results.tables.itdiffusion import DensityGrid, MseCurve, Nll, ShapeSamples
+from infolab.runs import Run
+from infolab.storage import Keep, Pieces, unkept
+from infolab.sweep import Cost, Experiment, run_sweep
+from infolab.toy import Toy
+from infolab.training import Training, learning_rate, set_learning_rate, train
+from itdiffusion.shapes_evaluate import ShapesEvaluation, density_grid, grid_axis
+from itdiffusion.shapes_model import SWEEPS, Gaussians, ShapesConfig, ShapesModel
 
 CONTOUR_POINTS, CONTOUR_PAIRS = 20, 2
 """Log-SNR points of the density on the grid, and antithetic pairs of noise at each."""

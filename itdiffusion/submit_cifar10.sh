@@ -2,7 +2,7 @@
 # The CIFAR-10 study as a SLURM array, one task per run (before tuning, two tuned, one from scratch).
 #   sh itdiffusion/submit_cifar10.sh [smoke|quick|paper] [--flags]
 # The same sweep and flags as run_cifar10.sh; --members noise takes the run from scratch alone. Compute nodes seldom
-# reach the network: fetch the images first, .venv/bin/python -m common.data download cifar10, and copy the pre-trained
+# reach the network: fetch the images first, .venv/bin/python -m infolab.data download cifar10, and copy the pre-trained
 # networks to DATA_DIR/pretrained. `ensemble` is a submission of its own, after `paper`. Logs are in runs/slurm/.
 set -eu
 

@@ -1,5 +1,5 @@
 """Li, Li, Zhang, Bian 2023: early stopping, capacity and distant modes of score-based models."""
 
-from common.signals import stops_end_start
+from infolab.signals import stops_end_start
 
 stops_end_start()

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.epochs import BlockedEpochs, NoisedEpochs
-from common.pieces import Keep, Pieces, under, unkept
-from common.precision import has_float64
-from common.schedules import VP
-from common.seeds import generator
-from common.toy import two_modes
-from scoregen.density import GridDensity, flow_steps, grid_density, mode_grid
-from scoregen.network import ScoreNetworks, stack_inputs
-from scoregen.settings import ScoreConfig
+from infolab.device import has_float64
+from infolab.epochs import BlockedEpochs, NoisedEpochs
+from infolab.kl import GridDensity, flow_steps, grid_density, mode_grid
+from infolab.noise import generator
+from infolab.schedules import VP
+from infolab.storage import Keep, Pieces, under, unkept
+from infolab.toy import two_modes
+from scoregen.network import ScoreConfig, ScoreNetworks, stack_inputs
 
 LARGEST_KL = 1e4
 """Nats; a KL above it is reported as a divergence."""

@@ -3,10 +3,10 @@
 `python -m scoregen.digit_clusters [smoke|quick|paper] [--flags]`; `sh scoregen/run_digit_clusters.sh` does the same.
 """
 
-from common.errors import run_main
-from common.sweep import run_sweep
+from infolab.errors import run_main
+from infolab.sweep import run_sweep
 from scoregen.clusters import experiment
-from scoregen.clusters_config import DIGITS_SWEEPS
+from scoregen.clusters_model import DIGITS_SWEEPS
 
 
 def main() -> None:

@@ -5,11 +5,10 @@
 
 import dataclasses
 
-from common.errors import run_main
-from common.results.tables.scoregen import ScoreKl
-from common.sweep import Experiment, run_sweep
-from scoregen.mixture import cost, run_mixture
-from scoregen.mixture_config import MixtureConfig
+from infolab.errors import run_main
+from infolab.results.tables.scoregen import ScoreKl
+from infolab.sweep import Experiment, run_sweep
+from scoregen.mixture import MixtureConfig, cost, run_mixture
 
 BATCH = 512
 _BASE = MixtureConfig(optimizer="sgd", lr=0.5, init="uniform", batch=BATCH)

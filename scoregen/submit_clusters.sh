@@ -2,7 +2,7 @@
 # The cluster study as a SLURM array, one task per run (pair x seed).
 #   sh scoregen/submit_clusters.sh [smoke|quick|paper] [--flags]
 # The same sweep and flags as run_clusters.sh; --dataset fashion-mnist takes another set. Compute nodes seldom reach the
-# network: fetch the images first, .venv/bin/python -m common.data download mnist. Logs are in runs/slurm/.
+# network: fetch the images first, .venv/bin/python -m infolab.data download mnist. Logs are in runs/slurm/.
 set -eu
 
 # Your cluster's values, here or in the environment; empty: the option is not given to sbatch.

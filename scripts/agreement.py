@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from common.results import Column, Table
+from infolab.results import Column, Table
 
 LEVEL = 0.01
 """Chance of a false alarm in the whole comparison, when nothing differs; half for single values, half for columns."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from common import results as tables
+from infolab import results as tables
 from scripts.select import NoRowsError
 
 Files = list[tuple[dict[str, Any], dict[str, np.ndarray]]]

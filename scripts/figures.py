@@ -4,8 +4,8 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
-from common import atomic
-from common.errors import UserError, run_main
+from infolab import atomic
+from infolab.errors import UserError, run_main
 from scripts import calibration, diffusion, infodiffusion, itdiffusion, scoregen, style, summaries, vae
 from scripts.registry import Product, Sheet
 from scripts.select import NoRowsError

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common import results as tables
+from infolab import results as tables
 from scripts import select, style
 from scripts.infodiffusion_sensitivity import SENSITIVITY, sensitivity
 from scripts.mosaic import mosaic

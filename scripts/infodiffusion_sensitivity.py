@@ -14,7 +14,7 @@ DISTORTIONS = {
 }  # fmt: skip
 """Distortions in the order of the panels, and what their axes say."""
 ASKED = 5.0
-"""Standard errors by which noise of 40 must be seen (`infodiffusion.metrics.sensitivity`, which needs torch)."""
+"""Standard errors by which noise of 40 must be seen (`infolab.metrics.sensitivity`, which needs torch)."""
 
 
 def sensitivity(results: Path) -> Figure:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common import results as tables
+from infolab import results as tables
 from scripts import select, style
 from scripts.registry import Product, Sheet
 from scripts.summaries import NOTE, number

@@ -7,7 +7,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from common.results import TABLES, files
+from infolab.results import TABLES, files
 
 ALSO = ("bench/speed.csv", "bench/speed.json", "figures/diffusion/toy_bound_T.png")
 """Copied as they are: the speed table, and the figure that the README shows."""

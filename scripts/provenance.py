@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common import results as tables
+from infolab import results as tables
 
 
 def runs(results: Path, paper: str) -> list[dict[str, str]]:

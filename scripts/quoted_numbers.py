@@ -7,8 +7,8 @@ other times by hand, published numbers of the papers, numbers of runs that are n
 import argparse
 import sys
 
-from common import atomic
-from common.errors import run_main
+from infolab import atomic
+from infolab.errors import run_main
 from scripts.quotes import diffusion, infodiffusion, itdiffusion, scoregen, speed, vae
 from scripts.quotes.quote import ROOT, Finding, Quote, mended
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import jinja2
 
-from common import atomic
-from common.errors import UserError, run_main
+from infolab import atomic
+from infolab.errors import UserError, run_main
 from scripts import provenance
 from scripts.figures import all_products
 from scripts.registry import Product, Sheet

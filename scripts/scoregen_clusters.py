@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from common import results as tables
+from infolab import results as tables
 from scripts import select, style
 from scripts.mosaic import mosaic
 from scripts.registry import Product

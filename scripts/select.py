@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from common import results as tables
+from infolab import results as tables
 
 
 class NoRowsError(Exception):

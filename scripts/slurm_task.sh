@@ -1,7 +1,7 @@
 #!/bin/sh
 # One task of a SLURM array (see scripts/slurm.sh): run number SLURM_ARRAY_TASK_ID of a sweep of RUNS runs.
 #   slurm_task.sh RUNS PROCESSES MODULE [preset] [--flags]
-# With several GPUs the run is shared by as many processes (common/ranks.py).
+# With several GPUs the run is shared by as many processes (infolab/distributed.py).
 # Python ends with code 75 (try again) once it has written a checkpoint, and the task is put back into the queue; the
 # run's folder is fixed by its config, so it goes on where it was. --requeue alone does that only where SLURM itself
 # takes the node away, hence scontrol here, and hence python as a child rather than by exec, with signals passed on.
@@ -10,7 +10,7 @@ set -u
 runs=$1
 processes=$2
 shift 2
-if [ "$processes" -gt 1 ]; then set -- common.ranks "$processes" "$@"; fi
+if [ "$processes" -gt 1 ]; then set -- infolab.distributed "$processes" "$@"; fi
 terminated=""
 pid=""
 trap 'kill -USR1 "$pid" 2> /dev/null' USR1

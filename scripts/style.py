@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from common import atomic
+from infolab import atomic
 
 COLUMN = 3.4
 """Width of one text column of a paper, inches."""

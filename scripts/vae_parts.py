@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.results.quantiles import quantile
+from infolab.quantiles import quantile
 from scripts import select
 
 CURVES, BOUNDS, SCORES, NEIGHBOURS, DUPLICATES, LOSSES = (

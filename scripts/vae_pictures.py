@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common import results as tables
+from infolab import results as tables
 from scripts import select, style
 from scripts import vae_parts as parts
 from scripts.registry import Product

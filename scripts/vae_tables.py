@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.results.quantiles import quantile
+from infolab.quantiles import quantile
 from scripts import select, style
 from scripts import vae_parts as parts
 from scripts.registry import Product, Sheet

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from common import results as tables
-from common.errors import UserError, run_main
+from infolab import results as tables
+from infolab.errors import UserError, run_main
 from scripts import agreement
 from scripts.agreement import Matched
 

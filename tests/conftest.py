@@ -16,5 +16,5 @@ emulated_device.register()
 def no_tensorboard():
     """Training writes no events: TensorBoard takes longer to import than a small run takes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("common.training._Board", MagicMock())
+        patch.setattr("infolab.training._Board", MagicMock())
         yield

@@ -2,9 +2,9 @@
 
 import torch
 
-from common.given_schedules import EDM, Cosine, Given, RectifiedFlow
-from common.mixture import GaussianMixture
-from common.schedules import DDPM, VE, VP
+from infolab.denoise import EDM, Cosine, Given, RectifiedFlow
+from infolab.mixture import GaussianMixture
+from infolab.schedules import DDPM, VE, VP
 
 DOUBLE = torch.float64
 LAW = GaussianMixture(torch.tensor([0.3, 0.7]), torch.tensor([[-1.0, 0.5], [1.0, 0.0]], dtype=DOUBLE), 0.2)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import common.training
+import infolab.training
 
 CPU, DEVICE, SINGLE = "cpu", "device", "device, no float64"
 NAME = os.environ.get("TEST_DEVICE", emulated_device.NAME)
@@ -50,7 +50,7 @@ class Done:
 def run(folder: Path, commands: list[str], how: str, expected: int = 0) -> Done:
     """Run `module words...` for each of the commands, with results and runs in `folder`."""
     done = Done(folder)
-    one_step = common.training._one_step
+    one_step = infolab.training._one_step
 
     def counted_step(*args):
         with emulated_device.counted() as counts:
@@ -59,8 +59,8 @@ def run(folder: Path, commands: list[str], how: str, expected: int = 0) -> Done:
         return loss
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(common.training, "_Board", MagicMock())
-        patch.setattr(common.training, "_one_step", counted_step)
+        patch.setattr(infolab.training, "_Board", MagicMock())
+        patch.setattr(infolab.training, "_one_step", counted_step)
         for command in commands:
             module, *words = command.split()
             places = ["--runs-dir", f"{folder}/runs", "--results-dir", f"{folder}/results", "--threads", "1"]

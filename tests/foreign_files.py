@@ -15,23 +15,22 @@ import torch
 from data_files import cifar_batches, write_cifar_archive, write_cifar_folder, write_idx
 from PIL import Image
 
-from common.arrays import read_array
-from common.checkpoints import load_latest, save_checkpoint
-from common.data import celeba, cifar, idx
-from common.data.factor_files import DSPRITES, dsprites
-from common.data.folder import load_folder
-from common.errors import UserError
-from common.immse import GaussianReference
-from common.networks.unet import UNet, UNetConfig
-from common.results import read_arrays, write_arrays
-from infodiffusion.metrics import Features, load_extractor, load_moments, moments, save_moments, train_extractor
+from infolab.arrays import read_array
+from infolab.data import cifar, folders, idx
+from infolab.data.factor_files import DSPRITES, dsprites
+from infolab.data.folders import load_folder
+from infolab.errors import UserError
+from infolab.immse import GaussianReference
+from infolab.memorization import read_long
+from infolab.metrics import Features, load_extractor, load_moments, moments, save_moments, train_extractor
+from infolab.nn.unet import UNet, UNetConfig
+from infolab.pretrained import load_iddpm, read_scheduler
+from infolab.results import read_arrays, write_arrays
+from infolab.storage import load_latest, save_checkpoint
 from itdiffusion.checkpoint import read_config
-from itdiffusion.diffusers_scheduler import read_scheduler
-from itdiffusion.images_config import ImagesConfig
-from itdiffusion.points_file import points_law
-from itdiffusion.pretrained import load_iddpm
+from itdiffusion.images_model import ImagesConfig
+from itdiffusion.shapes_model import points_law
 from vae.importer import ImportOptions, _read_grid
-from vae.score_files import read_long
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.standard_normal((7, 2))
@@ -94,15 +93,15 @@ def cifar_archive(folder):
 
 
 def partition(folder):
-    (folder / celeba.FOLDER).mkdir(exist_ok=True)
-    (folder / celeba.PARTITION).write_text("1.jpg 0\n2.jpg 2\n3.jpg 0\n")
-    return folder / celeba.PARTITION
+    (folder / folders.FOLDER).mkdir(exist_ok=True)
+    (folder / folders.PARTITION).write_text("1.jpg 0\n2.jpg 2\n3.jpg 0\n")
+    return folder / folders.PARTITION
 
 
 def attributes(folder):
     partition(folder)
-    (folder / celeba.ATTRIBUTES).write_text("3\nBald Smiling\n1.jpg -1 1\n2.jpg 1 1\n3.jpg 1 -1\n")
-    return folder / celeba.ATTRIBUTES
+    (folder / folders.ATTRIBUTES).write_text("3\nBald Smiling\n1.jpg -1 1\n2.jpg 1 1\n3.jpg 1 -1\n")
+    return folder / folders.ATTRIBUTES
 
 
 def save_dsprites(path):
@@ -193,8 +192,8 @@ READERS = {
     "idx, gz": Reader(idx_file(True), lambda folder: [idx.load("mnist", "train", folder).images], checked=True),
     "cifar batch": Reader(cifar_file, lambda folder: [cifar.load("test", folder).images]),
     "cifar archive": Reader(cifar_archive, lambda folder: [cifar.load("test", folder).images], checked=True),
-    "celeba partition": Reader(partition, lambda folder: [celeba.members(folder, "train")]),
-    "celeba attributes": Reader(attributes, lambda folder: [(celeba.attributes("train", folder) or [0, 0])[1]]),
+    "celeba partition": Reader(partition, lambda folder: [folders.members(folder, "train")]),
+    "celeba attributes": Reader(attributes, lambda folder: [(folders.attributes("train", folder) or [0, 0])[1]]),
     "picture": Reader(picture_folder, lambda folder: [load_folder(folder / "pictures", "train").images], checked=True),
     "scores, csv": Reader(
         plain("long.csv", lambda path: path.write_text(LONG)),

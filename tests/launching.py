@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.config import run_id
-from common.sweep import run_sweep
+from infolab.config import run_id
+from infolab.sweep import run_sweep
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = REPOSITORY / "scripts"

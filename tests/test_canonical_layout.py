@@ -13,33 +13,29 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from common.arrays import read_array
-from common.checkpoints import load_latest
-from common.config import RunConfig
-from common.data import ImageSet, celeba, load
-from common.data.factor_files import DSPRITES, SHAPES3D, dsprites, shapes3d
-from common.data.folder import load_folder
-from common.data.resized import load_resized
-from common.immse import GaussianReference
-from common.immse.noise import curve_noise
-from common.pieces import Pieces
-from common.runs import Run
-from common.samplers.noise import SampleNoise, StepNoise
-from common.seeds import generator
-from common.training import Training, train
-from infodiffusion import metrics
 from infodiffusion.networks import LatentDiffusion
 from infodiffusion.outputs import save_npy
+from infolab import metrics
+from infolab.arrays import read_array
+from infolab.config import RunConfig
+from infolab.data import ImageSet, folders, load
+from infolab.data.factor_files import DSPRITES, SHAPES3D, dsprites, shapes3d
+from infolab.data.folders import load_folder, load_resized
+from infolab.immse import GaussianReference
+from infolab.noise import SampleNoise, StepNoise, curve_noise, generator
+from infolab.runs import Run
+from infolab.storage import Pieces, load_latest
+from infolab.training import Training, train
 from itdiffusion import digits
 from itdiffusion.checkpoint import load_run
 from itdiffusion.images import run_images
-from itdiffusion.images_data import load_images, reference_of, training_range
+from itdiffusion.images_model import load_images, reference_of, training_range
 from itdiffusion.images_train import make_members
-from itdiffusion.points_file import points_law
+from itdiffusion.shapes_model import points_law
 from vae import full
+from vae.evaluate import LogPxMeasurement
 from vae.images import load_inputs
-from vae.measure import LogPxMeasurement
-from vae.members import members_of
+from vae.objective import members_of
 from vae.run import build
 
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -103,12 +99,12 @@ def test_the_cached_reference_of_an_image_run(tmp_path):
 
 
 def test_celebas_crops(tmp_path):
-    (tmp_path / celeba.FOLDER).mkdir()
+    (tmp_path / folders.FOLDER).mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (4, 218, 178, 3), dtype=np.uint8)
     for number, pixels in enumerate(noise):
-        Image.fromarray(pixels).save(tmp_path / celeba.FOLDER / f"{number}.jpg")
-    (tmp_path / celeba.PARTITION).write_text("".join(f"{number}.jpg {number // 3}\n" for number in range(4)))
-    decoded, cached = celeba.load("train", tmp_path), celeba.load("train", tmp_path)
+        Image.fromarray(pixels).save(tmp_path / folders.FOLDER / f"{number}.jpg")
+    (tmp_path / folders.PARTITION).write_text("".join(f"{number}.jpg {number // 3}\n" for number in range(4)))
+    decoded, cached = folders.load("train", tmp_path), folders.load("train", tmp_path)
     assert len(list(tmp_path.glob("crops-32-train-*.npy"))) == 1
     assert_same(tensors_of(decoded), tensors_of(cached))
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from device_runs import CPU, DEVICE, EMULATED, NAME, SINGLE
 
-from common.mi import Settings, denoiser
-from infodiffusion.metrics.small_network import train_extractor
+from infolab.metrics.networks import train_extractor
+from infolab.mi import Settings, denoiser
 
 WAYS = [DEVICE, pytest.param(SINGLE, marks=pytest.mark.skipif(not EMULATED, reason="only the emulated device does"))]
 NOT_COMPARED = ("settings", "seconds")
-MAINS = {"infodiffusion.metrics": "infodiffusion.metrics.__main__"}
+MAINS = {"infodiffusion.metrics": "infolab.metrics.commands"}
 
 TYPES = []
 """Device and type of what `two_modes` was called with."""
@@ -57,7 +57,7 @@ def report(arrays, monkeypatch, capsys):
         module, *words = command.split()
         module = MAINS.get(module, module)
         monkeypatch.chdir(arrays)
-        for user in ("itdiffusion.mi", "infodiffusion.metrics.information"):  # no command has a flag for these
+        for user in ("infolab.mi.command", "infolab.metrics.probes"):  # no command has a flag for these
             monkeypatch.setattr(
                 importlib.import_module(user), "Settings", functools.partial(Settings, points=6, width=16, batch=64)
             )

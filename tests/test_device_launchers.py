@@ -8,9 +8,9 @@ import torch
 from data_files import cifar_batches, write_cifar_folder, write_idx
 from device_runs import CPU, DEVICE, EMULATED, SINGLE, assert_same_results, run
 
-from common.data import sprites
-from infodiffusion import images
-from infodiffusion.metrics.small_network import train_extractor
+from infodiffusion import checkpoint
+from infolab.data import builtin
+from infolab.metrics.networks import train_extractor
 
 IMAGES = (
     "--iterations 2 --test-images 2 --samples 2 --elbo-draws 1 --ode-tolerance 0.3 --sde-steps 2 --score-draws 2 "
@@ -69,10 +69,10 @@ def ran(data, tmp_path_factory):
         return kept[name, how]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sprites, "N_SPLIT", {"train": 70, "test": 40})
-        images._loaded.cache_clear()
+        patch.setattr(builtin, "N_SPLIT", {"train": 70, "test": 40})
+        checkpoint._loaded.cache_clear()
         yield of
-    images._loaded.cache_clear()
+    checkpoint._loaded.cache_clear()
 
 
 @pytest.mark.parametrize("name", NAMES)

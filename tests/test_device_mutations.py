@@ -7,26 +7,26 @@ import pytest
 import torch
 from emulated_device import counted, without_float64
 
-import common.empirical
-import common.likelihood
-import common.variational
-from common import training
-from common.data import ImageSet, load
-from common.device import pick_device
-from common.empirical import mutual_information_batch
-from common.errors import UserError
-from common.likelihood import ode_log_likelihood
-from common.networks import blocks
-from common.networks.unet import UNet
-from common.networks.unet_sampling import PreparedUNet
-from common.schedules import DDPM, VP
-from common.seeds import generator
-from common.training import Training
-from common.transforms import LogitTransform
-from common.variational import VariationalBound
+import infolab.empirical
+import infolab.likelihood
+import infolab.variational
 from diffusion import image_model
 from diffusion.digits import SWEEPS
 from diffusion.image_model import Denoised, ImageObjective, ImageScore
+from infolab import training
+from infolab.data import ImageSet, load
+from infolab.data.images import LogitTransform
+from infolab.device import pick_device
+from infolab.empirical import mutual_information_batch
+from infolab.errors import UserError
+from infolab.likelihood import ode_log_likelihood
+from infolab.nn import blocks
+from infolab.nn.unet import UNet
+from infolab.nn.unet_sampling import PreparedUNet
+from infolab.noise import generator
+from infolab.schedules import DDPM, VP
+from infolab.training import Training
+from infolab.variational import VariationalBound
 
 DEVICE = torch.device("emulated")
 CONFIG = dataclasses.replace(SWEEPS["smoke"][0], dropout=0.1)
@@ -180,7 +180,7 @@ def test_bf16_features_with_float32_factors_are_noticed(monkeypatch):
         groups = len(h) * norm.num_groups
         return torch.group_norm(flat, groups, factor.reshape(-1), shift.reshape(-1), norm.eps).view(h.shape)
 
-    monkeypatch.setattr("common.networks.unet_sampling.modulated_norm", mixed)
+    monkeypatch.setattr("infolab.nn.unet_sampling.modulated_norm", mixed)
     assert blocks.modulated_norm is not mixed
     with pytest.raises(RuntimeError, match="group_norm"):
         PreparedUNet(network, dtype=torch.bfloat16)(x, step)
@@ -190,10 +190,10 @@ def float64_work():
     """Name -> what the product does in float64 where it can, and the module whose helper decides."""
     score = lambda x, t: (-x, torch.full_like(t, -2.0))  # noqa: E731
     return {
-        "ode": (common.likelihood, lambda: ode_log_likelihood(score, VP(), there(4, 2), 0.5, tolerance=0.1)),
-        "bound": (common.variational, lambda: VariationalBound(DDPM.linear(10)).prior(there(2, 3))),
+        "ode": (infolab.likelihood, lambda: ode_log_likelihood(score, VP(), there(4, 2), 0.5, tolerance=0.1)),
+        "bound": (infolab.variational, lambda: VariationalBound(DDPM.linear(10)).prior(there(2, 3))),
         "information": (
-            common.empirical,
+            infolab.empirical,
             lambda: mutual_information_batch(
                 torch.randn(1, 4, 2).to(DEVICE), torch.ones(1), torch.ones(1), draws=1, seeds=[0], stream="x"
             ),

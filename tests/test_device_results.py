@@ -7,7 +7,7 @@ import pytest
 import torch
 from device_runs import CPU, DEVICE, EMULATED, NAME, SINGLE, assert_same_results, run
 
-from itdiffusion import nll
+from infolab import nll
 
 INFO = "infodiffusion.run smoke --dataset digits --T 40 --split-step 20"
 DIGITS = "diffusion.digits smoke --iterations 3 --ode-tolerance 0.1 --sde-steps 3"

@@ -12,25 +12,21 @@ import signal
 import pytest
 import torch
 
-import common.checkpoints
-import common.device
-import common.locks
-import common.pieces
-import common.runs
-import common.stalled
-import common.sweep
-import common.training
-from common.config import RunConfig
-from common.device import pick_device, set_up
-from common.dry_run import Cost
-from common.errors import InterruptedRunError, LabError, RunFailedError, UserError
-from common.pieces import Pieces
-from common.results.tables.lab import Speed
-from common.runs import Run
-from common.signals import time_limit
-from common.stalled import progress_watched
-from common.sweep import Experiment, run_sweep
-from common.training import Training, train
+import infolab.atomic
+import infolab.device
+import infolab.runs
+import infolab.storage
+import infolab.sweep
+import infolab.training
+from infolab.config import RunConfig
+from infolab.device import pick_device, set_up
+from infolab.errors import InterruptedRunError, LabError, RunFailedError, UserError
+from infolab.results.tables.lab import Speed
+from infolab.runs import Run, progress_watched
+from infolab.signals import time_limit
+from infolab.storage import Pieces
+from infolab.sweep import Cost, Experiment, run_sweep
+from infolab.training import Training, train
 
 pytestmark = pytest.mark.usefixtures("no_tensorboard")
 
@@ -104,7 +100,7 @@ def a_file_system_without_locks_is_worked_on(folder, patch):
 
 
 def float32_is_not_tf32(folder, patch):
-    before = [backend.fp32_precision for backend in common.device._tf32_backends()]
+    before = [backend.fp32_precision for backend in infolab.device._tf32_backends()]
     torch.backends.cudnn.conv.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = "tf32"  # as torch starts
     try:
         set_up(RunConfig(device="cpu"))
@@ -115,7 +111,7 @@ def float32_is_not_tf32(folder, patch):
 
 
 def a_finished_run_keeps_one_checkpoint(folder, patch):
-    patch.setattr(common.training, "CHECKPOINT_SHARE", float("inf"))
+    patch.setattr(infolab.training, "CHECKPOINT_SHARE", float("inf"))
     run = run_of(folder)
     with run.open():
         train(run, training())
@@ -139,7 +135,7 @@ def torchrun_does_not_repeat_a_run(folder, patch):
     assert not done
 
 
-_REAL_BACKENDS = common.device._tf32_backends
+_REAL_BACKENDS = infolab.device._tf32_backends
 
 
 class TriedAgainError(InterruptedRunError):
@@ -151,19 +147,19 @@ def _no_context(*_):
 
 
 def _two_are_kept(folder, step, tensors, state):
-    return common.checkpoints.save_checkpoint(folder, step, tensors, {**state, "complete": False})
+    return infolab.storage.save_checkpoint(folder, step, tensors, {**state, "complete": False})
 
 
 FAULTS = {
-    a_signal_ends_an_evaluation_at_once: [(common.training, "stops_raise", _no_context)],
-    the_time_limit_counts_in_evaluations: [(common.pieces, "time_is_up", lambda: False)],
-    a_task_without_progress_ends: [(common.stalled, "PATIENCE", 10**9)],
-    a_gpu_that_cannot_be_used_is_said: [(common.device, "_check_no_gpu_is_left_out", lambda: None)],
-    a_file_system_without_locks_is_worked_on: [(common.locks, "UNSUPPORTED", set())],
-    float32_is_not_tf32: [(common.device, "_tf32_backends", list)],
-    a_finished_run_keeps_one_checkpoint: [(common.training, "save_checkpoint", _two_are_kept)],
-    a_run_of_another_process_is_not_tried_again: [(common.runs, "RunTakenError", TriedAgainError)],
-    torchrun_does_not_repeat_a_run: [(common.sweep, "_check_processes", lambda experiment: None)],
+    a_signal_ends_an_evaluation_at_once: [(infolab.training, "stops_raise", _no_context)],
+    the_time_limit_counts_in_evaluations: [(infolab.storage, "time_is_up", lambda: False)],
+    a_task_without_progress_ends: [(infolab.runs, "PATIENCE", 10**9)],
+    a_gpu_that_cannot_be_used_is_said: [(infolab.device, "_check_no_gpu_is_left_out", lambda: None)],
+    a_file_system_without_locks_is_worked_on: [(infolab.atomic, "UNSUPPORTED", set())],
+    float32_is_not_tf32: [(infolab.device, "_tf32_backends", list)],
+    a_finished_run_keeps_one_checkpoint: [(infolab.training, "save_checkpoint", _two_are_kept)],
+    a_run_of_another_process_is_not_tried_again: [(infolab.runs, "RunTakenError", TriedAgainError)],
+    torchrun_does_not_repeat_a_run: [(infolab.sweep, "_check_processes", lambda experiment: None)],
 }
 
 

@@ -11,26 +11,24 @@ import torch
 from foreign_files import LONG, READERS, outcome
 from launching import call
 
-from common import files
-from common.arrays import read_array
-from common.data import cifar, load
-from common.data.factor_files import SHAPES3D, shapes3d
-from common.errors import UserError
-from common.files import load_npy, load_npz
-from diffusion import terms
-from infodiffusion.metrics import Features, fid, load_moments, moments
-from infodiffusion.metrics.__main__ import main as metrics_main
-from itdiffusion import mi, nll
-from itdiffusion.load import load_denoiser
-from itdiffusion.points_file import points_law
-from scoregen import kl
+from infolab import bound, files, kl, nll
+from infolab.arrays import read_array
+from infolab.data import cifar, load
+from infolab.data.factor_files import SHAPES3D, shapes3d
+from infolab.errors import UserError
+from infolab.files import load_npy, load_npz
+from infolab.memorization import read_long
+from infolab.metrics import Features, fid, load_moments, moments
+from infolab.metrics.commands import main as metrics_main
+from infolab.mi import command as mi
+from infolab.pretrained import load_denoiser
+from itdiffusion.shapes_model import points_law
 from vae import memorization
-from vae.score_files import read_long
 
 POINTS = np.random.default_rng(1).standard_normal((60, 2))
 ZIPPED = gzip.compress(LONG.encode(), mtime=0)
 COMMANDS = {
-    "terms": (terms.main, "--data {}"),
+    "terms": (bound.main, "--data {}"),
     "nll": (nll.main, "--denoiser math:sqrt --data {}"),
     "nll reference": (nll.main, "--denoiser math:sqrt --data good.npy --reference {}"),
     "mi": (mi.main, "--x {} --y good.npy"),
@@ -47,7 +45,7 @@ def files_main(command):
     """`python -m infodiffusion.metrics COMMAND`, ending as the process does."""
     import sys
 
-    from common.errors import run_main
+    from infolab.errors import run_main
 
     sys.argv.insert(1, command)
     run_main(metrics_main)
@@ -233,7 +231,7 @@ def test_a_bad_table_of_scores_is_refused_before_anything_is_written(
 
 
 def test_indices_of_any_kind_have_scores(tmp_path):
-    from vae.score_files import score_table, summary
+    from infolab.memorization import score_table, summary
 
     for names in ([0, 1], [1.5, 2.5], ["a", "b"], [True, "x"]):
         text = "run,index,inside,logpx\n" + "".join(

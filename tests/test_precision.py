@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from common.config import run_id
-from common.networks.arithmetic import Network, bf16_forward, set_arithmetic
-from common.results import read
 from diffusion import digits
 from diffusion.image import run_image
 from infodiffusion.config import InfoConfig, settled
+from infolab.config import run_id
+from infolab.device import Network, bf16_forward, set_arithmetic
+from infolab.results import read
 from itdiffusion import digits as itdigits
 from itdiffusion.images import run_images
 from scoregen.clusters import run_clusters
-from scoregen.clusters_config import SWEEPS as CLUSTERS
+from scoregen.clusters_model import SWEEPS as CLUSTERS
 from vae import full
 from vae.run import run_vae
 
@@ -93,7 +93,7 @@ def test_compiled_networks_give_the_same_numbers_to_rounding(tmp_path):
 def test_a_copy_keeps_the_precision():
     import copy
 
-    from common.networks.unet import UNet
+    from infolab.nn.unet import UNet
 
     network = UNet(digits.SWEEPS["smoke"][0].unet())
     set_arithmetic(nn.ModuleList([network]), dataclasses.replace(digits.SWEEPS["smoke"][0], precision="bf16"))

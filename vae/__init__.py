@@ -1,5 +1,5 @@
 """Chen et al. 2025 (VAE half) on van den Burg, Williams 2021: bounds for VAEs, and which images they memorize."""
 
-from common.signals import stops_end_start
+from infolab.signals import stops_end_start
 
 stops_end_start()

@@ -4,11 +4,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.config import NOT_IN_ID, RunConfig, not_in_id_at
-from common.data import NAMES
-from common.data.places import default_data_dir
-from common.device import PRECISIONS, precision_label
-from common.errors import UserError, choose
+from infolab.config import NOT_IN_ID, RunConfig, not_in_id_at
+from infolab.data import NAMES
+from infolab.data.places import default_data_dir
+from infolab.device import PRECISIONS, precision_label
+from infolab.errors import UserError, choose
 
 MODES = ("full", "ghost", "cv")
 MODELS = ("bernoulli-mlp", "bernoulli-dc", "mix-logistics-dc", "diagonal-gaussian-dc", "constant-gaussian-dc")
@@ -22,14 +22,14 @@ class VAEConfig(RunConfig):
 
     data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
     """Folder of data sets that are not built in; the default is the environment's DATA_DIR, else data/ in the
-    repository (`python -m common.data doctor` says what is there)."""
+    repository (`python -m infolab.data doctor` says what is there)."""
     download: bool = field(default=False, metadata=NOT_IN_ID)
     """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
     mode: str = "full"
     """full: all training images; ghost: the model on one half of them, a second decoder for its codes on the other
     half; cv: the runs of a K x L cross-validation grid."""
     dataset: str = "digits"
-    """Image set (`python -m common.data doctor` lists them)."""
+    """Image set (`python -m infolab.data doctor` lists them)."""
     m: int = 0
     """Training images, chosen by the seed; 0: all."""
     canvas: int = 32

@@ -6,9 +6,9 @@ networks (all K for the MLP; one for the convolutional models): stopped anywhere
 
 import dataclasses
 
-from common.errors import run_main
-from common.results.tables.vae import Curves
-from common.sweep import Experiment, run_sweep
+from infolab.errors import run_main
+from infolab.results.tables.vae import Curves
+from infolab.sweep import Experiment, run_sweep
 from vae.config import VAEConfig, family, kind, runs
 from vae.full import CELEBA, CIFAR10, DIGITS, MNIST, SMOKE, with_rates
 from vae.run import cost, run_vae

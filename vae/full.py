@@ -6,9 +6,9 @@
 
 import dataclasses
 
-from common.errors import run_main
-from common.results.tables.vae import Curves
-from common.sweep import Experiment, run_sweep
+from infolab.errors import run_main
+from infolab.results.tables.vae import Curves
+from infolab.sweep import Experiment, run_sweep
 from vae.config import VAEConfig, family, kind, runs
 from vae.run import cost, run_vae
 

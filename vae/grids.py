@@ -1,27 +1,30 @@
-"""Which runs make up a finished K x L grid, and where each network's log p(x) and weights are."""
+"""Which runs make up a finished K x L grid, and the rows of its memorization scores."""
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from common.checkpoints import load_latest
-from common.config import NOT_IN_ID, identity
-from common.errors import UserError
-from common.results.images import load_arrays
-from common.results.whole import DamagedError, read_provenance
-from common.runs import Run
+from infolab.config import NOT_IN_ID, identity
+from infolab.errors import UserError
+from infolab.memorization import MeanError, MeanErrors, Scores
+from infolab.results.images import load_arrays
+from infolab.results.tables.vae import Memorization
+from infolab.results.whole import DamagedError, read_provenance
+from infolab.runs import Run
+from infolab.storage import load_latest
 from vae.config import VAEConfig
-from vae.folds import fold_of
 from vae.images import Inputs
-from vae.members import members_of
 from vae.models import VAE
+from vae.objective import fold_of, members_of
 from vae.run import build
-from vae.score_errors import MeanError, MeanErrors
+
+# ----------
+# Which runs make up a finished K x L grid, and where each network's log p(x) and weights are.
 
 FREE = ("repeat", "folds")
 """Settings in which the runs of one grid differ."""
@@ -187,3 +190,49 @@ def _files(grid: GridConfig) -> Iterator[tuple[dict[str, Any], Path]]:
         if provenance.get("experiment") == "cv" and all(config.get(name) == item for name, item in wanted.items()):
             found.append((provenance, path))
     yield from sorted(found, key=lambda one: (one[0]["config"]["repeat"], one[0]["config"]["folds"]))
+
+
+# ----------
+# Rows of the table of memorization scores, made one at a time from arrays.
+
+
+class ScoreRows(Sequence[Memorization]):
+    """Rows of vae/memorization, made one at a time: a million of them need not be in memory at once.
+
+    Args:
+        settings: the columns that all rows share.
+        epochs: epochs (E,).
+        index: position of each image in the training split (n,).
+        labels: their classes (n,).
+        scores: scores (E, n).
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], epochs: np.ndarray, index: np.ndarray, labels: np.ndarray, scores: Scores
+    ):
+        self.settings, self.epochs, self.positions, self.labels, self.scores = settings, epochs, index, labels, scores
+        self.places = np.flatnonzero((scores.runs_in > 0) & (scores.runs_out > 0))
+
+    def __len__(self) -> int:
+        return len(self.epochs) * len(self.places)
+
+    @overload
+    def __getitem__(self, place: int) -> Memorization: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Memorization]: ...
+
+    def __getitem__(self, place: int | slice) -> Memorization | list[Memorization]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        epoch, one = divmod(place, len(self.places))
+        i, found = self.places[one], self.scores
+        error = float(found.score_se[epoch, i])
+        return Memorization(
+            **self.settings, epoch=int(self.epochs[epoch]), index=int(self.positions[i]), label=int(self.labels[i]),
+            logpx_in=float(found.logpx_in[epoch, i]), logpx_out=float(found.logpx_out[epoch, i]),
+            score=float(found.score[epoch, i]), score_se=None if np.isnan(error) else error,
+            runs_in=int(found.runs_in[i]), runs_out=int(found.runs_out[i]),
+        )  # fmt: skip

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.data import ImageSet, flip_draws, load, mirrored
-from common.errors import UserError
-from common.seeds import derive, generator
-from common.staging import staged
-from common.transforms import LogitTransform, ScaleTransform, check_levels, dequantization_noise, dequantize
+from infolab.data import ImageSet, flip_draws, load, mirrored
+from infolab.data.images import LogitTransform, ScaleTransform, check_levels, dequantization_noise, dequantize
+from infolab.device import staged
+from infolab.errors import UserError
+from infolab.noise import derive, generator
 from vae.config import VAEConfig
 
 KINDS = {"bernoulli-mlp": "binary", "bernoulli-dc": "binary", "mix-logistics-dc": "scaled"}

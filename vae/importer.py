@@ -14,18 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from common.config import NOT_IN_ID, RunConfig, parse_options
-from common.data import load
-from common.data.checksums import file_md5
-from common.data.places import default_data_dir
-from common.errors import UserError
-from common.files import DamagedFileError, load_json, reading
-from common.results import write
-from common.results.tables.vae import ImportedLosses, Memorization
-from common.runs import Run
-from common.user_paths import user_path
-from vae.score_rows import ScoreRows
-from vae.scores import ScoreSums
+from infolab.config import NOT_IN_ID, RunConfig, parse_options, user_path
+from infolab.data import load
+from infolab.data.places import default_data_dir, file_md5
+from infolab.errors import UserError
+from infolab.files import DamagedFileError, load_json, reading
+from infolab.memorization import ScoreSums
+from infolab.results import write
+from infolab.results.tables.vae import ImportedLosses, Memorization
+from infolab.runs import Run
+from vae.grids import ScoreRows
 
 NAME = re.compile(r"_cv_repeat(\d+)_fold(\d+)\.json\.gz$")
 DATASETS = {"BinarizedMNIST": "mnist", "CIFAR10": "cifar10", "CelebA": "celeba"}

@@ -1,8 +1,4 @@
-"""Importance-weighted log p(x) of a VAE with its effective sample size: a lower bound in expectation.
-
-log p_hat(x) = log (1/N) sum_k w_k, w_k = p(x | z_k) N(z_k; 0, I) / q(z_k | x), z_k ~ q(z | x) (Burda, Grosse and
-Salakhutdinov 2016). p_hat itself is unbiased. Weights are summed in float64.
-"""
+"""Importance-weighted log p(x) of a VAE with its effective sample size: proposals, decoding, estimate."""
 
 import math
 from collections.abc import Callable
@@ -11,9 +7,122 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from common.errors import UserError
-from common.precision import to_double
-from common.seeds import generator
+from infolab.data import epoch_permutation
+from infolab.device import bf16_forward, to_double
+from infolab.errors import UserError
+from infolab.noise import derive, generator
+from vae.images import Inputs
+from vae.models import VAE, Bernoulli, Flat, Likelihood
+
+# ----------
+# log p(x | z) of one network for many codes per image: fused for the Bernoulli MLP, plain for the convolutions.
+
+ROWS = 1024
+"""Codes decoded at a time: the largest buffer, ROWS x 1024 pixels in float32, is 4 MB."""
+GROUP = 32
+"""Factors 1 + exp(-|l|), each in (1, 2], that are multiplied before a logarithm is taken: at most 2^32."""
+
+
+class FusedBernoulli:
+    """log p(x | z) = x . l - sum_i softplus(l_i), l = h W + b, for many z per image of one Bernoulli MLP.
+
+    With softplus(l) = l / 2 + |l| / 2 + log(1 + exp(-|l|)) this is
+
+        (x - 1/2) . l - sum_i |l_i| / 2 - sum_groups log prod_{i in group} (1 + exp(-|l_i|)).
+
+    The images enter by h . (W y) + b . y, y = x - 1/2, a product over hidden units instead of pixels; a logarithm is
+    taken once for a group of pixels, and one set of buffers serves all blocks of ROWS codes.
+
+    Args:
+        layers: weight (in, out) and bias (out,) of each decoder layer.
+        rows: codes decoded at a time.
+    """
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor]], rows: int = ROWS):
+        self.layers, self.rows = layers, rows
+        self.buffers = [weight.new_empty(rows, weight.shape[1]) for weight, _ in layers]
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z), (n, N), of images x (n, ...) of zeros and ones and codes z (n, N, L)."""
+        n, n_z, _ = z.shape
+        weight, bias = self.layers[-1]
+        y = x.reshape(n, -1).to(weight.dtype) - 0.5
+        seen, constant = y @ weight.T, y @ bias  # W y and b . y of each image
+        found = weight.new_empty(n, n_z)
+        images, codes = max(1, self.rows // n_z), min(self.rows, n_z)
+        for first in range(0, n, images):
+            for start in range(0, n_z, codes):
+                here = slice(first, first + images), slice(start, start + codes)
+                found[here] = self._log_p(z[here], seen[first : first + images])
+        return found + constant[:, None]
+
+    def _log_p(self, z: Tensor, seen: Tensor) -> Tensor:
+        """h . (W y) - sum_i (softplus(l_i) - l_i / 2) of some images and codes (g, c, L), (g, c)."""
+        g, c, _ = z.shape
+        h = z.reshape(g * c, -1)
+        for (weight, bias), buffer in zip(self.layers[:-1], self.buffers[:-1], strict=True):
+            h = torch.mm(h, weight, out=buffer[: g * c]).add_(bias).relu_()
+        inner = torch.bmm(h.view(g, c, -1), seen[:, :, None])[..., 0]
+        weight, bias = self.layers[-1]
+        logits = torch.mm(h, weight, out=self.buffers[-1][: g * c]).add_(bias)
+        return inner - _even_softplus(logits).view(g, c)
+
+
+def _even_softplus(logits: Tensor) -> Tensor:
+    """sum_i |l_i| / 2 + log(1 + exp(-|l_i|)) = sum_i softplus(l_i) - l_i / 2 of each row (overwritten)."""
+    group = max(size for size in range(1, GROUP + 1) if logits.shape[1] % size == 0)
+    negative = logits.copysign_(-1.0)
+    half = -0.5 * negative.sum(1)
+    factors = negative.exp_().add_(1)
+    return half + factors.unflatten(1, (group, -1)).prod(1).log_().sum(1)
+
+
+class PlainDecoder:
+    """log p(x | z) of one network of a VAE by its decoder and likelihood; batch norm as in evaluation.
+
+    Args:
+        decode: codes (n, L) -> outputs (1, n, ...).
+        likelihood: of the images given these outputs.
+        rows: codes decoded at a time.
+    """
+
+    def __init__(self, decode: Callable[[Tensor], Tensor], likelihood: Likelihood, rows: int = ROWS):
+        self.decode, self.likelihood, self.rows = decode, likelihood, rows
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z), (n, N), of images x (n, c, h, w) and codes z (n, N, L)."""
+        n, n_z, latent = z.shape
+        image = torch.arange(n, device=z.device).repeat_interleave(n_z)
+        parts = [
+            self.likelihood.log_prob(self.decode(codes), x[rows][None])[0]
+            for codes, rows in zip(z.reshape(-1, latent).split(self.rows), image.split(self.rows), strict=True)
+        ]
+        return torch.cat(parts).view(n, n_z)
+
+
+def make_log_likelihood(vae: VAE, member: int) -> FusedBernoulli | PlainDecoder:
+    """The fastest log p(x | z) of one member.
+
+    Raises:
+        UserError: a convolutional VAE has one member only.
+    """
+    if isinstance(vae.decoder, Flat):
+        layers, shape = vae.decoder.mlp.member(member), vae.decoder.shape or ()
+        if vae.decoder.precision != "bf16" and isinstance(vae.likelihood, Bernoulli):
+            return FusedBernoulli(layers)
+        return PlainDecoder(lambda codes: bf16_forward(layers, codes).view(1, -1, *shape), vae.likelihood)
+    if member:
+        raise UserError(f"a convolutional VAE is a batch of one network: there is no member {member}")
+    return PlainDecoder(lambda codes: vae.decoder(codes[None]), vae.likelihood)
+
+
+# ----------
+# Importance-weighted log p(x) of a VAE with its effective sample size: a lower bound in expectation.
+#
+# log p_hat(x) = log (1/N) sum_k w_k, w_k = p(x | z_k) N(z_k; 0, I) / q(z_k | x), z_k ~ q(z | x) (Burda, Grosse and
+# Salakhutdinov 2016). p_hat itself is unbiased. Weights are summed in float64.
 
 NOISE_BLOCK = 16
 """Images whose noise is drawn together: image i's noise is a function of (seed, i), however many are evaluated."""
@@ -153,3 +262,111 @@ class Points:
             engine = torch.quasirandom.SobolEngine(self.latent, scramble=False)
             self._sobol["points"] = engine.draw(self.n_z)
         return self._sobol["points"]
+
+
+# ----------
+# The laws of z in importance sampling: the model's own encoder, or a second one with full covariance.
+#
+# The second encoder starts as the model's and is trained for a fixed decoder on the training images, to the same ELBO;
+# its Gaussian has a full covariance matrix. It changes the variance of p_hat(x), never its mean.
+
+Proposal = Callable[[Tensor], GaussianProposal]
+"""Images (n, c, h, w) -> q(z | x)."""
+
+BATCH = 256
+"""Images of one step of the second encoder's training."""
+LR = 1e-3
+"""Its learning rate at the start; it falls to 0 along a half cosine."""
+
+
+def encoder_proposal(vae: VAE, member: int) -> Proposal:
+    """q(z | x) of one member's own encoder (published)."""
+
+    def outputs(x: Tensor) -> Tensor:
+        if isinstance(vae.encoder, Flat):  # of several networks only this one is needed
+            layers = vae.encoder.mlp.member(member)
+            return (bf16_forward if vae.encoder.precision == "bf16" else _forward)(layers, x.flatten(1))
+        return vae.encoder(x[None])[0]
+
+    @torch.no_grad()
+    def propose(x: Tensor) -> GaussianProposal:
+        mu, log_variance = outputs(x).chunk(2, dim=1)
+        return GaussianProposal(mu, torch.exp(0.5 * log_variance))
+
+    return propose
+
+
+class FullCovariance:
+    """q(z | x) = N(mu, C C^T), C lower triangular, from an MLP encoder trained for one member's fixed decoder.
+
+    Args:
+        vae: Bernoulli MLP VAEs, of which `member` is taken.
+        member: which.
+        seed: seed of the training's noise and order.
+    """
+
+    def __init__(self, vae: VAE, member: int, seed: int):
+        assert isinstance(vae.encoder, Flat)
+        assert isinstance(vae.decoder, Flat)
+        layers = vae.encoder.mlp.member(member)
+        self.decoder = vae.decoder.mlp.member(member)
+        self.latent = layers[-1][0].shape[1] // 2
+        self.seed = seed
+        self.lower = torch.tril_indices(self.latent, self.latent, -1, device=layers[0][0].device)
+        extra = self.lower.shape[1]
+        weight, bias = layers[-1]
+        # The model's encoder with C diagonal is where it starts.
+        layers[-1] = (
+            torch.cat([weight, weight.new_zeros(len(weight), extra)], 1),
+            torch.cat([bias, bias.new_zeros(extra)]),
+        )
+        self.parameters = [item.clone().requires_grad_() for layer in layers for item in layer]
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> GaussianProposal:
+        """q(z | x) of images (n, c, h, w)."""
+        return self._propose(x.flatten(1))
+
+    def train(self, inputs: Inputs, rows: Tensor, epochs: int) -> int:
+        """Minimise the negative ELBO on the images at `rows` of `inputs`; returns the number of images visited."""
+        per_epoch = -(-len(rows) // BATCH)
+        optimizer = torch.optim.Adam(self.parameters, lr=LR, fused=True)
+        source = generator(self.seed, "proposal", "eps")
+        for step in range(epochs * per_epoch):
+            epoch, part = divmod(step, per_epoch)
+            if part == 0:
+                order = rows[epoch_permutation(len(rows), derive(self.seed, "proposal"), epoch)]
+            index = order[part * BATCH : (part + 1) * BATCH]
+            x = inputs.pixels[index].float().flatten(1)
+            for group in optimizer.param_groups:
+                group["lr"] = LR * 0.5 * (1 + math.cos(math.pi * step / (epochs * per_epoch)))
+            eps = torch.randn(len(x), self.latent, generator=source).to(x)
+            optimizer.zero_grad(set_to_none=True)
+            self._negative_elbo(x, eps).mean().backward()
+            optimizer.step()
+        return epochs * len(rows)
+
+    def _propose(self, x: Tensor) -> GaussianProposal:
+        out = _forward(list(zip(self.parameters[::2], self.parameters[1::2], strict=True)), x)
+        mu, log_variance, below = out.split([self.latent, self.latent, self.lower.shape[1]], dim=1)
+        scale = torch.diag_embed(torch.exp(0.5 * log_variance))
+        return GaussianProposal(
+            mu, scale.index_put((torch.arange(len(x), device=x.device)[:, None], *self.lower), below)
+        )
+
+    def _negative_elbo(self, x: Tensor, eps: Tensor) -> Tensor:
+        # E_q[log q - log p(z)] by its value at z, which is the lower-variance gradient here as well.
+        q = self._propose(x)
+        z = q.sample(eps[:, None])[:, 0]
+        logits = _forward(self.decoder, z)
+        log_p = Bernoulli().log_prob(logits[None], x[None])[0]
+        return 0.5 * (z.square() - eps.square()).sum(1) - q.log_det() - log_p
+
+
+def _forward(layers: list[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
+    h = x
+    for index, (weight, bias) in enumerate(layers):
+        h = torch.addmm(bias, h, weight)
+        if index < len(layers) - 1:
+            h = h.relu_()
+    return h

@@ -1,4 +1,4 @@
-"""The loss of one optimiser step of the VAEs: which images, which noise, all functions of (seed, step)."""
+"""Which images each network of a run sees, and the loss of one step as a function of (seed, step)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,88 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.data import epoch_permutation
-from common.seeds import generator
-from common.staging import staged
+from infolab.data import epoch_permutation
+from infolab.device import staged
+from infolab.errors import UserError
+from infolab.noise import derive, generator
+from vae.config import VAEConfig
 from vae.images import Inputs
 from vae.models import VAE
+
+# ----------
+# The folds of the cross-validation grid: a partition of the training images for each repeat.
+
+
+def fold_of(n: int, K: int, seed: int, repeat: int) -> Tensor:
+    """The fold 0 .. K - 1 of each of n training images, int64 (n,): a function of (n, K, seed, repeat) alone.
+
+    Each fold has n // K images or one more. Image i is held out by the network of its own fold, and in the training
+    set of the K - 1 others.
+
+    Raises:
+        UserError: fewer than two images a fold.
+
+    >>> torch.bincount(fold_of(11, 5, seed=0, repeat=0)).tolist()
+    [3, 2, 2, 2, 2]
+    """
+    if n < 2 * K:
+        raise UserError(f"{n} training images make no {K} folds of at least two: use more images or a smaller --K")
+    order = torch.randperm(n, generator=generator(seed, "folds", repeat))
+    folds = torch.empty(n, dtype=torch.int64)
+    folds[order] = torch.arange(n) % K
+    return folds
+
+
+# ----------
+# The networks of one run: the seed of each, the images that it is trained on and those that it never sees.
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a run.
+
+    Attributes:
+        seed: seed of its initial weights, its training noise and the order of its images.
+        fold: the fold that it holds out, -1 outside of a grid.
+        rows: rows of the training images that it is trained on, int64.
+        held_out: rows that it never sees (cv); None: the test images are what it never sees.
+    """
+
+    seed: int
+    fold: int
+    rows: Tensor
+    held_out: Tensor | None = None
+
+
+def members_of(config: VAEConfig, n: int) -> list[Member]:
+    """The networks of `config` on n training images, in the order of `config.folds` (cv), or the only one.
+
+    A network's seed and images do not depend on which folds are trained beside it. In the mode ghost the network has
+    the first half of the images, see `halves`.
+    """
+    if config.mode == "cv":
+        folds = fold_of(n, config.K, config.seed, config.repeat)
+        return [
+            Member(
+                derive(config.seed, "cv", config.K, config.repeat, fold),
+                fold,
+                torch.nonzero(folds != fold)[:, 0],
+                torch.nonzero(folds == fold)[:, 0],
+            )
+            for fold in config.folds
+        ]
+    rows = halves(config, n)[0] if config.mode == "ghost" else torch.arange(n)
+    return [Member(derive(config.seed, config.mode), -1, rows)]
+
+
+def halves(config: VAEConfig, n: int) -> tuple[Tensor, Tensor]:
+    """Rows of the two disjoint halves of n training images, of the model and of its ghost, each sorted."""
+    order = torch.randperm(n, generator=generator(config.seed, "halves"))
+    return order[: n // 2].sort().values, order[n // 2 :].sort().values
+
+
+# ----------
+# The loss of one optimiser step of the VAEs: which images, which noise, all functions of (seed, step).
 
 
 @dataclass(frozen=True)

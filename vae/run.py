@@ -6,22 +6,18 @@ from typing import Any
 
 import torch
 
-from common.device import pick_device
-from common.networks.arithmetic import set_arithmetic
-from common.results import is_written, write, write_arrays
-from common.results.tables.vae import Bounds, Curves
-from common.runs import Run
-from common.seeds import derive
-from common.sweep import Cost
-from common.training import Training, train
-from vae.bounds import bound_rows
+from infolab.device import pick_device, set_arithmetic
+from infolab.noise import derive
+from infolab.results import is_written, write, write_arrays
+from infolab.results.tables.vae import Bounds, Curves
+from infolab.runs import Run
+from infolab.sweep import Cost
+from infolab.training import Training, train
 from vae.config import VAEConfig
-from vae.evaluate import Evaluation
+from vae.evaluate import Evaluation, MeasuredBeforeError, bound_rows
 from vae.images import Inputs, load_inputs
-from vae.measure import MeasuredBeforeError
-from vae.members import Member, halves, members_of
 from vae.models import build_decoder, build_vae
-from vae.objective import Batches, Objective, Trained
+from vae.objective import Batches, Member, Objective, Trained, halves, members_of
 
 
 def run_vae(preset: str, config: VAEConfig) -> None:

@@ -10,7 +10,7 @@ from string import Formatter
 import numpy as np
 import pandas as pd
 
-from common import results as tables
+from infolab import results as tables
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from common.results.quantiles import quantile
+from infolab.quantiles import quantile
 from scripts import select
 from scripts.quotes.quote import Quote, reference
 

@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks import calibrate, known_information, known_likelihood
 from benchmarks.known import Case, Outcome, passes
-from common.errors import LabError, UserError
-from common.results import read
+from infolab.errors import LabError, UserError
+from infolab.results import read
 
 
 def test_quick_passes_and_writes_its_table(tmp_path, monkeypatch, capsys):

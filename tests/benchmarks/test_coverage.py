@@ -7,10 +7,10 @@ import torch
 
 from benchmarks import coverage
 from benchmarks.known_immse import LAWS
-from common.errors import LabError
-from common.mixture import GaussianMixture
-from common.results.tables.lab import ControlVariate, Coverage
-from common.seeds import generator
+from infolab.errors import LabError
+from infolab.mixture import GaussianMixture
+from infolab.noise import generator
+from infolab.results.tables.lab import ControlVariate, Coverage
 
 
 @pytest.mark.parametrize("name", ["modes at +-3 of sd 0.1", "x = +-1"])

@@ -7,14 +7,14 @@ import torch
 
 from benchmarks import diffusion as rows
 from benchmarks import reference_diffusion as plain
-from common.ensemble import EnsembleMLP
-from common.epochs import NoisedEpochs
-from common.samplers import reverse_sde
-from common.schedules import VP, expand
-from common.seeds import generator
-from diffusion.bound import ScoreNorm, term3
 from diffusion.toy import dsm_loss
 from diffusion.toy_evaluate import PlugInScore
+from infolab.bound import ScoreNorm, term3
+from infolab.epochs import NoisedEpochs
+from infolab.nn.mlp import EnsembleMLP
+from infolab.noise import generator
+from infolab.sample import reverse_sde
+from infolab.schedules import VP, expand
 
 SCHEDULE = VP()
 

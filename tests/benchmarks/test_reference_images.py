@@ -6,11 +6,10 @@ import torch
 from benchmarks import diffusion, run
 from benchmarks import diffusion_images as rows
 from benchmarks import reference_images as plain
-from common.data import epoch_permutation
-from common.networks.unet import UNet
-from common.networks.unet_configs import NETWORKS
-from common.seeds import generator
-from common.transforms import LogitTransform
+from infolab.data import epoch_permutation
+from infolab.data.images import LogitTransform
+from infolab.nn.unet import NETWORKS, UNet
+from infolab.noise import generator
 
 
 def randomised(network):

@@ -6,10 +6,10 @@ import torch
 
 from benchmarks import reference_infodiffusion as plain
 from benchmarks.infodiffusion import FMNIST, OurTraining, as_plain, sample, small, synthetic_images, train_step
-from common.samplers import SampleNoise, ddim
-from common.seeds import generator
 from infodiffusion.objective import losses, schedule_of
 from infodiffusion.sampling import denoiser
+from infolab.noise import generator
+from infolab.sample import SampleNoise, ddim
 
 SMALL = dataclasses.replace(small(FMNIST), dropout=0.0, T=40)
 

@@ -5,9 +5,8 @@ import pytest
 
 from benchmarks import reference_infodiffusion_metrics as plain
 from benchmarks.infodiffusion_metrics import ROWS, attributes_and_codes, dci_row, known_codes, tad_row
-from infodiffusion.metrics.dci import dci, disentanglement
-from infodiffusion.metrics.measured import folds_of
-from infodiffusion.metrics.tad import tad
+from infolab.metrics.codes import dci, disentanglement, tad
+from infolab.metrics.measured import folds_of
 
 
 def test_tad_is_the_references_on_every_training_fold():

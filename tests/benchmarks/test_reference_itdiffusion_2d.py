@@ -6,10 +6,10 @@ import torch
 
 from benchmarks import itdiffusion_2d as rows
 from benchmarks import reference_itdiffusion_2d as plain
-from common.channel_epochs import ChannelEpochs
-from common.immse import GaussianReference, LogsnrRange
-from common.networks.fourier_mlp import FourierMLPs
-from common.seeds import generator
+from infolab.epochs import ChannelEpochs
+from infolab.immse import GaussianReference, LogsnrRange
+from infolab.nn.mlp import FourierMLPs
+from infolab.noise import generator
 from itdiffusion.shapes import nll_losses
 from itdiffusion.shapes_model import Gaussians, ShapesModel
 

@@ -7,11 +7,10 @@ import torch
 
 from benchmarks import itdiffusion_nll as rows
 from benchmarks import reference_itdiffusion_nll as plain
-from common.data import load
-from common.immse import Bins, GaussianReference, LogsnrRange, discrete_nll, make_grid, measure_curve
-from common.immse.noise import curve_noise
-from common.seeds import generator
-from common.transforms import dequantization_noise
+from infolab.data import load
+from infolab.data.images import dequantization_noise
+from infolab.immse import Bins, GaussianReference, LogsnrRange, discrete_nll, make_grid, measure_curve
+from infolab.noise import curve_noise, generator
 
 BINS = Bins.of_levels(256)
 GRID = make_grid(LogsnrRange(6.0, 2.0), 5)

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import reference_vae as plain
 from benchmarks import vae as rows
-from common.seeds import generator
+from infolab.noise import generator
 from vae.logpx import Points
 
 

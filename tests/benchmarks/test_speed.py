@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks import diffusion, run, speed_table
 from benchmarks.timing import Duel, achieved_gflops, duel_to_row
-from common.errors import UserError
-from common.results import Speed, table_of
+from infolab.errors import UserError
+from infolab.results import Speed, table_of
 
 
 def duel(ours, reference):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from common.empirical import empirical_score, mutual_information_batch
-from common.errors import UserError
-from common.samplers import StepNoise, reverse_sde
-from common.schedules import VP
-from diffusion.bound import Bound, ScoreNorm, kl_to_prior, score_losses, term2, term3
+from infolab.bound import Bound, ScoreNorm, kl_to_prior, score_losses, term2, term3
+from infolab.empirical import empirical_score, mutual_information_batch
+from infolab.errors import UserError
+from infolab.sample import StepNoise, reverse_sde
+from infolab.schedules import VP
 
 DOUBLE = torch.float64
 SCHEDULE = VP()

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from common import toy
-from common.empirical import mutual_information_batch
-from common.ensemble import EnsembleMLP
-from common.samplers import StepNoise, reverse_sde
-from common.schedules import VP, expand
-from common.seeds import generator
-from diffusion.bound import ScoreNorm, score_losses, term2, term3
 from diffusion.bound_in_T import BoundInT, NormInT
+from infolab import toy
+from infolab.bound import ScoreNorm, score_losses, term2, term3
+from infolab.empirical import mutual_information_batch
+from infolab.nn.mlp import EnsembleMLP
+from infolab.noise import generator
+from infolab.sample import StepNoise, reverse_sde
+from infolab.schedules import VP, expand
 
 DOUBLE = torch.float64
 SCHEDULE = VP()

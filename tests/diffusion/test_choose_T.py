@@ -6,21 +6,30 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-import common.training as training_module
-from common.config import run_id
-from common.errors import UserError
-from common.pieces import unkept
-from common.results import read
-from common.runs import Run
-from common.schedules import VP
-from common.seeds import generator
-from diffusion import choose_T, choose_T_model, toy
+import infolab.training as training_module
+from diffusion import choose_T, toy
+from diffusion import choose_T as choose_T_model
 from diffusion.bound_in_T import BoundInT
-from diffusion.choose_T import choose, cost, last, measurer, run_choice
-from diffusion.choose_T_config import SWEEPS, ChooseTConfig
-from diffusion.choose_T_model import SharedNetworks, SharedObjective
+from diffusion.choose_T import (
+    SWEEPS,
+    ChooseTConfig,
+    SharedNetworks,
+    SharedObjective,
+    choose,
+    cost,
+    last,
+    measurer,
+    run_choice,
+)
 from diffusion.penalty import PenalisedLoss
 from diffusion.toy_config import PAPER_T
+from infolab.config import run_id
+from infolab.errors import UserError
+from infolab.noise import generator
+from infolab.results import read
+from infolab.runs import Run
+from infolab.schedules import VP
+from infolab.storage import unkept
 
 SMALL = ChooseTConfig(
     m=12, T=(0.4, 1.0, 2.0), seeds=(0, 3), epochs=120, evaluate_every=60, sde_steps=10, test_points=20, hidden=16,

@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import run_id
-from common.data import load
-from common.errors import InterruptedRunError, UserError
-from common.networks.unet import UNet
-from common.results import read, read_arrays
-from common.schedules import VP, expand
-from common.transforms import LogitTransform
 from diffusion.digits import SWEEPS
-from diffusion.image import cost, run_image
-from diffusion.image_config import ImageConfig
-from diffusion.image_evaluate import ImageEvaluation
-from diffusion.image_model import SIGMA_FLOOR, ImageObjective, ImageScore, time_law
+from diffusion.image import ImageEvaluation, cost, run_image
+from diffusion.image_model import SIGMA_FLOOR, ImageConfig, ImageObjective, ImageScore, time_law
+from infolab.config import run_id
+from infolab.data import load
+from infolab.data.images import LogitTransform
+from infolab.errors import InterruptedRunError, UserError
+from infolab.nn.unet import UNet
+from infolab.results import read, read_arrays
+from infolab.schedules import VP, expand
 
 SMOKE = SWEEPS["smoke"][0]
 

@@ -9,11 +9,11 @@ import torch
 from image_studies import SETS, STUDIES, write_images
 from launching import REPOSITORY, call
 
-from common.data import registry
-from common.errors import UserError
-from common.results import read, read_arrays
 from diffusion import digits, mnist
-from diffusion.image_data import load_images
+from diffusion.image_model import load_images
+from infolab.data import registry
+from infolab.errors import UserError
+from infolab.results import read, read_arrays
 
 pytestmark = pytest.mark.usefixtures("no_tensorboard")
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_tensorboard")
 @pytest.fixture
 def unpackaged(monkeypatch):
     """No Debian package on this machine."""
-    monkeypatch.setattr("common.data.idx.SYSTEM", {"mnist": (), "fashion-mnist": ()})
+    monkeypatch.setattr("infolab.data.idx.SYSTEM", {"mnist": (), "fashion-mnist": ()})
 
 
 @pytest.mark.parametrize("name", SETS)

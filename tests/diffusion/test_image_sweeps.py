@@ -7,8 +7,8 @@ from image_studies import STUDIES
 from image_studies import ran_images as ran
 from launching import call, ids
 
-from common.networks.unet_configs import cifar10_config, mnist_config
 from diffusion import cifar10, digits, fashion_mnist, mnist
+from infolab.nn.unet import cifar10_config, mnist_config
 
 
 @pytest.mark.parametrize(("study", "network"), [(mnist, mnist_config), (cifar10, cifar10_config)])

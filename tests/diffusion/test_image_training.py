@@ -9,15 +9,14 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from common.config import run_id
-from common.data import load
-from common.schedules import VP, expand
-from common.seeds import generator
-from common.transforms import LogitTransform
 from diffusion import cifar10, digits, fashion_mnist, image_model, mnist
-from diffusion.image_config import ImageConfig
-from diffusion.image_evaluate import ImageEvaluation
-from diffusion.image_model import ImageObjective, time_law
+from diffusion.image import ImageEvaluation
+from diffusion.image_model import ImageConfig, ImageObjective, time_law
+from infolab.config import run_id
+from infolab.data import load
+from infolab.data.images import LogitTransform
+from infolab.noise import generator
+from infolab.schedules import VP, expand
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results/reference/diffusion/image_bound"
 SMOKE = digits.SWEEPS["smoke"][0]

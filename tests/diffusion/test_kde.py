@@ -6,9 +6,9 @@ import pytest
 import torch
 from sklearn.neighbors import KernelDensity
 
-from common.seeds import generator
-from common.toy import make
-from diffusion.kde import KDE_BANDWIDTH, kl_kde, log_kde
+from diffusion.toy_evaluate import KDE_BANDWIDTH, kl_kde, log_kde
+from infolab.noise import generator
+from infolab.toy import make
 
 
 def roll(n, *stream):

@@ -8,8 +8,8 @@ import pytest
 from image_studies import STUDIES
 from launching import REPOSITORY, SCRIPTS, call, ids, ids_in, recorded, recording_python, shell
 
-from common.results import read
 from diffusion import choose_T, penalty_digits, penalty_toy, toy
+from infolab.results import read
 
 PENALTIES = {"penalty_toy": penalty_toy, "penalty_digits": penalty_digits}
 SCRIPTS_OF = {"toy": toy, "choose_T": choose_T, **PENALTIES, **STUDIES}

@@ -5,18 +5,18 @@ import math
 import pytest
 import torch
 
-from common.data import load
-from common.ensemble import EnsembleMLP
-from common.epochs import NoisedEpochs
-from common.errors import UserError
-from common.schedules import VP
-from common.seeds import generator
-from common.transforms import LogitTransform
-from diffusion.bound import term3
 from diffusion.image_model import ImageObjective
 from diffusion.penalty import BoundPenalty, PenalisedLoss, check_weights, largest_mean_norm
 from diffusion.penalty_digits import SWEEPS, PenalisedObjective
 from diffusion.toy import dsm_loss
+from infolab.bound import term3
+from infolab.data import load
+from infolab.data.images import LogitTransform
+from infolab.epochs import NoisedEpochs
+from infolab.errors import UserError
+from infolab.nn.mlp import EnsembleMLP
+from infolab.noise import generator
+from infolab.schedules import VP
 
 DOUBLE = torch.float64
 SCHEDULE = VP()

@@ -6,15 +6,15 @@ from unittest.mock import MagicMock
 import pandas as pd
 import pytest
 
-import common.training as training_module
-from common.config import run_id
-from common.errors import UserError
-from common.results import read
+import infolab.training as training_module
 from diffusion import digits, penalty_digits, penalty_toy
 from diffusion.image import run_image
 from diffusion.penalty_toy import PenaltyToyConfig
 from diffusion.toy import run_toy
 from diffusion.toy_config import ToyConfig
+from infolab.config import run_id
+from infolab.errors import UserError
+from infolab.results import read
 
 SMALL = {
     "m": 12, "T": (0.6,), "seeds": (0, 3), "epochs": 150, "batch": 12, "sde_steps": 10, "test_points": 30, "hidden": 16,

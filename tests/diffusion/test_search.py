@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from diffusion.search import grid_then_golden
+from diffusion.choose_T import grid_then_golden
 
 GRID = [0.2, 0.6, 1.0, 1.4, 2.0]
 

@@ -169,7 +169,7 @@ def test_several_gpus_share_a_run_between_as_many_processes(tmp_path):
     variables = environment(PY=python, SLURM_ARRAY_JOB_ID=100, SLURM_ARRAY_TASK_ID=2)
     command = ["sh", str(SCRIPTS / "slurm_task.sh"), "60", "4", "itdiffusion.cifar10", "--R", "5"]
     assert subprocess.run(command, env=variables, cwd=REPOSITORY, timeout=60).returncode == 0
-    words = "-m common.ranks 4 itdiffusion.cifar10 --R 5 --task 2/60\n"
+    words = "-m infolab.distributed 4 itdiffusion.cifar10 --R 5 --task 2/60\n"
     assert (tmp_path / "python.words").read_text() == words
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from common.schedules import VP
-from common.seeds import generator
-from diffusion import terms
+from infolab import bound
+from infolab.noise import generator
+from infolab.schedules import VP
 
 
 def run(arguments, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["terms", *arguments])
-    terms.main()
+    bound.main()
     return capsys.readouterr().out
 
 
@@ -38,7 +38,7 @@ def test_prior_gap_of_gaussian_data_tends_to_its_closed_form():
     v, T = 2.0, 0.6
     x = torch.randn(4000, 1, generator=generator(0, "x"), dtype=torch.float64) * math.sqrt(v)
     x = (x - x.mean()) / x.std() * math.sqrt(v)
-    found = terms.data_terms(x, T, VP(), outer=0, draws=8, seed=0)
+    found = bound.data_terms(x, T, VP(), outer=0, draws=8, seed=0)
     level = VP().at(torch.tensor(T, dtype=torch.float64))
     end = float(level.alpha**2 * v + level.sigma**2)
     truth = 0.5 * (end - 1 - math.log(end))
@@ -92,6 +92,6 @@ def test_copies_of_a_point_count_once_at_any_scale():
     pairs = torch.tensor([[0.0], [0.0], [1e8], [1e8]], dtype=torch.float64)
     atoms = torch.randn(8, 3, generator=generator(0, "atoms"), dtype=torch.float64).repeat(2, 1)
     for x, truth in ((pairs, math.log(2)), (1e8 * atoms, math.log(8)), (1e8 * (atoms + 1e3), math.log(8))):
-        found = terms.data_terms(x, 0.01, VP(), outer=0, draws=4, seed=0)
+        found = bound.data_terms(x, 0.01, VP(), outer=0, draws=4, seed=0)
         assert found["mi_nats"]["value"] == pytest.approx(truth, abs=1e-9)
         assert found["mi_nats"]["se"] < 1e-9

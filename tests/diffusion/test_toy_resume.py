@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.sweep import run_sweep
 from diffusion.toy import EXPERIMENT
+from infolab.sweep import run_sweep
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 900 * 3  # epochs, batches of 10 in 24 points

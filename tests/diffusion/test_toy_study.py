@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 import torch
 
-from common.ensemble import EnsembleMLP
-from common.results import ToyBound, read, read_arrays, table_of
-from common.schedules import VP
-from common.sweep import run_sweep
-from diffusion.bound import term2, term3
 from diffusion.toy import EXPERIMENT, cost, run_toy, training_data
 from diffusion.toy_config import PAPER_M, PAPER_T, SWEEPS, ToyConfig
 from diffusion.toy_evaluate import PlugInScore
+from infolab.bound import term2, term3
+from infolab.nn.mlp import EnsembleMLP
+from infolab.results import ToyBound, read, read_arrays, table_of
+from infolab.schedules import VP
+from infolab.sweep import run_sweep
 
 pytestmark = pytest.mark.usefixtures("no_tensorboard")
 

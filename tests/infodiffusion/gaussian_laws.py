@@ -2,8 +2,8 @@
 
 import torch
 
-from common.seeds import generator
-from infodiffusion.metrics import Features
+from infolab.metrics import Features
+from infolab.noise import generator
 
 D = 4
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.errors import UserError
 from infodiffusion.data import attributes_or_factors, load_images
+from infolab.errors import UserError
 
 
 def test_every_tenth_image_of_a_folder_is_held_out(tmp_path):

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from launching import REPOSITORY, call, environment, recorded, recording_python
 
-from infodiffusion.modes import MODES
-from infodiffusion.run import WORK, experiment, main, split_modes
-from infodiffusion.sweeps import SEEDS, SWEEPS
+from infodiffusion.config import MODES
+from infodiffusion.run import SEEDS, SWEEPS, WORK, experiment, main, split_modes
 
 FOLDER = REPOSITORY / "infodiffusion"
 MODE_OF = {

@@ -7,12 +7,11 @@ import pandas as pd
 import pytest
 from launching import call
 
-from common import results as tables
-from common.data import sprites
-from infodiffusion import images
-from infodiffusion.config import InfoConfig
-from infodiffusion.modes import MODES
+from infodiffusion import checkpoint
+from infodiffusion.config import MODES, InfoConfig
 from infodiffusion.run import main
+from infolab import results as tables
+from infolab.data import builtin
 
 A_DIM, N, M, TEST = 4, 4, 64, 60
 CHAIN = (
@@ -41,10 +40,10 @@ ARRAYS = {
 @pytest.fixture(scope="module")
 def _few_sprites():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sprites, "N_SPLIT", {"train": 100, "test": TEST})
-        images._loaded.cache_clear()
+        patch.setattr(builtin, "N_SPLIT", {"train": 100, "test": TEST})
+        checkpoint._loaded.cache_clear()
         yield
-    images._loaded.cache_clear()
+    checkpoint._loaded.cache_clear()
 
 
 @pytest.fixture(scope="module")

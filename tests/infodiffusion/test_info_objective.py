@@ -7,16 +7,15 @@ import math
 import pytest
 import torch
 
-from common.errors import UserError
-from common.networks.dropout import set_dropout_generator
-from common.seeds import generator
 from infodiffusion.checkpoint import build
 from infodiffusion.config import InfoConfig, settled, vanilla_of
-from infodiffusion.networks import Code
+from infodiffusion.networks import Code, draw_prior
 from infodiffusion.objective import capacity, code_terms, losses, rate, schedule_of
-from infodiffusion.priors import draw_prior
+from infodiffusion.run import SWEEPS
 from infodiffusion.sampling import denoiser
-from infodiffusion.sweeps import SWEEPS
+from infolab.errors import UserError
+from infolab.nn.blocks import set_dropout_generator
+from infolab.noise import generator
 
 TINY = InfoConfig(
     dataset="digits", a_dim=4, channels=4, mult=(1, 2), blocks=1, dropout=0.0, epochs=10, T=20, steps=10, split_step=5

@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from infodiffusion.metrics import latent_classification
-from infodiffusion.metrics.measured import folds_of
+from infolab.metrics import latent_classification
+from infolab.metrics.measured import folds_of
 
 
 def test_latent_classification_is_the_published_protocol():

@@ -7,12 +7,10 @@ import pytest
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import mutual_info_score, roc_auc_score
 
-from common.errors import UserError
-from infodiffusion.metrics import auroc_matrix, binarise, dci, information, latent_classification, mig, tad
-from infodiffusion.metrics.dci import completeness, disentanglement
-from infodiffusion.metrics.measured import folds_of
-from infodiffusion.metrics.mig import equal_width, information_matrix
-from infodiffusion.metrics.tad import shared_information
+from infolab.errors import UserError
+from infolab.metrics import auroc_matrix, binarise, dci, information, latent_classification, mig, tad
+from infolab.metrics.codes import completeness, disentanglement, equal_width, information_matrix, shared_information
+from infolab.metrics.measured import folds_of
 
 N, SIZES = 600, (3, 4, 5)
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from common.data import load
-from common.errors import UserError
-from infodiffusion.metrics import dci, fid, kid, latent_classification, mig, moments, tad
-from infodiffusion.metrics.__main__ import main
-from infodiffusion.metrics.commands import COMMANDS
-from infodiffusion.metrics.features import Features
+from infolab.data import load
+from infolab.errors import UserError
+from infolab.metrics import dci, fid, kid, latent_classification, mig, moments, tad
+from infolab.metrics.commands import COMMANDS, main
+from infolab.metrics.features import Features
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import torch
 from gaussian_laws import draw, law
 from scipy.linalg import sqrtm
 
-from common.errors import UserError
-from common.seeds import generator
-from infodiffusion.metrics import Features, as_features, fid, gaussian_fid, kid, load_moments, moments, save_moments
-from infodiffusion.metrics.frechet import null_floor, null_moments
+from infolab.errors import UserError
+from infolab.metrics import Features, as_features, fid, gaussian_fid, kid, load_moments, moments, save_moments
+from infolab.metrics.distances import null_floor, null_moments
+from infolab.noise import generator
 
 
 def test_the_distance_of_gaussians_is_the_closed_form():

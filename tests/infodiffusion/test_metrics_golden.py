@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from infodiffusion.metrics import as_features, dci, fid, kid, latent_classification, mig, mmd, tad
+from infolab.metrics import as_features, dci, fid, kid, latent_classification, mig, mmd, tad
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import torch
 from launching import call
 from PIL import Image
 
-from common.errors import UserError, run_main
-from common.mmd import mmd2, mmd2_of, polynomial_gram
-from infodiffusion import metrics
-from infodiffusion.metrics.__main__ import main
-from infodiffusion.metrics.inputs import read_factors
-from infodiffusion.metrics.pixels import Pixels
+from infolab import metrics
+from infolab.errors import UserError, run_main
+from infolab.metrics.commands import main
+from infolab.metrics.features import Pixels
+from infolab.metrics.inputs import read_factors
+from infolab.mmd import mmd2, mmd2_of, polynomial_gram
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(-8, 9, (80, 3)) / 4 + RNG.integers(0, 2, (80, 3))  # exact in bfloat16

@@ -9,19 +9,10 @@ import pytest
 import torch
 from gaussian_laws import draw, law
 
-from common.errors import UserError
-from common.seeds import generator
-from infodiffusion.metrics import (
-    as_features,
-    extract,
-    fid,
-    kid,
-    load_extractor,
-    mmd,
-    network_name,
-    train_extractor,
-)
-from infodiffusion.metrics.inception import Inception, resize_clean
+from infolab.errors import UserError
+from infolab.metrics import as_features, extract, fid, kid, load_extractor, mmd, network_name, train_extractor
+from infolab.metrics.networks import Inception, resize_clean
+from infolab.noise import generator
 
 
 def test_kid_is_unbiased_with_an_honest_error_at_few_examples():

@@ -9,19 +9,27 @@ from launching import call
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from common import results as tables
-from common.data import load
-from common.errors import UserError, run_main
-from common.seeds import generator
 from infodiffusion import sensitivity as sweep
-from infodiffusion.metrics.__main__ import main
-from infodiffusion.metrics.distortions import blurred, noised, shifted, spoiled
-from infodiffusion.metrics.features import extract
-from infodiffusion.metrics.frechet import fid
-from infodiffusion.metrics.inputs import read_images
-from infodiffusion.metrics.pixels import Pixels
-from infodiffusion.metrics.sensitivity import STRENGTHS, Seen, Sensitivity, measure, require
-from infodiffusion.metrics.small_network import SmallNetwork, load_small, train_extractor
+from infolab import results as tables
+from infolab.data import load
+from infolab.errors import UserError, run_main
+from infolab.metrics.commands import main
+from infolab.metrics.distances import fid
+from infolab.metrics.features import Pixels, extract
+from infolab.metrics.inputs import read_images
+from infolab.metrics.networks import SmallNetwork, load_small, train_extractor
+from infolab.metrics.sensitivity import (
+    STRENGTHS,
+    Seen,
+    Sensitivity,
+    blurred,
+    measure,
+    noised,
+    require,
+    shifted,
+    spoiled,
+)
+from infolab.noise import generator
 
 
 def command_line():

@@ -5,14 +5,9 @@ import pandas as pd
 import torch
 from instrument import Instrument, Numbers, Sample, same
 
-from common.baselines import per_pixel_histogram_bpd, pixel_log_mass
-from common.categorical_mixture import fit_categorical_mixture
-from common.gaussian_baseline import fit_gaussian_levels
-from vae.duplicates import near_duplicates
-from vae.neighbours import half_resolution, nearest_distance, neighbour_distances
-from vae.score_errors import MeanErrors
-from vae.score_files import partitions, score_table, summary
-from vae.scores import ScoreSums
+from infolab.baselines import fit_categorical_mixture, fit_gaussian_levels, per_pixel_histogram_bpd, pixel_log_mass
+from infolab.memorization import MeanErrors, ScoreSums, partitions, score_table, summary
+from vae.neighbours import half_resolution, near_duplicates, nearest_distance, neighbour_distances
 
 LEVELS = 17
 NO_UNIT = "grey levels are whole numbers without a unit"
@@ -136,7 +131,7 @@ def histograms_of_copies(_before: Numbers, sample: Sample, _after: Sample) -> np
 ROWS = (
     Instrument(
         "memorization scores and their errors",
-        ("vae.scores.ScoreSums", "vae.scores.Scores"),
+        ("infolab.memorization.ScoreSums", "infolab.memorization.Scores"),
         logpx,
         scores,
         {"scale": same, "shift": same, "permutation": same, "copies": of_twice_the_networks},
@@ -145,10 +140,10 @@ ROWS = (
     Instrument(
         "table and summary of scores",
         (
-            "vae.score_files.score_table",
-            "vae.score_files.summary",
-            "vae.score_files.mean_error",
-            "vae.score_files.partitions",
+            "infolab.memorization.score_table",
+            "infolab.memorization.summary",
+            "infolab.memorization.mean_error",
+            "infolab.memorization.partitions",
             "vae.memorization scores",
         ),
         logpx,
@@ -163,7 +158,7 @@ ROWS = (
     ),
     Instrument(
         "error of a mean score",
-        ("vae.score_errors.MeanErrors", "vae.score_errors.MeanError", "vae.score_errors.over_images"),
+        ("infolab.memorization.MeanErrors", "infolab.memorization.MeanError", "infolab.memorization.over_images"),
         logpx,
         mean_errors,
         {"scale": same, "shift": same, "permutation": same, "copies": "two equal networks are taken for two"},
@@ -191,14 +186,14 @@ ROWS = (
     ),
     Instrument(
         "near duplicates",
-        ("vae.duplicates.near_duplicates", "vae.duplicates.Pairs"),
+        ("vae.neighbours.near_duplicates", "vae.neighbours.Pairs"),
         levels,
         duplicates,
         {"scale": NO_UNIT, "shift": NO_UNIT, "permutation": same, "copies": pairs_of_copies},
     ),
     Instrument(
         "Gaussian law of grey levels",
-        ("common.gaussian_baseline.fit_gaussian_levels", "common.gaussian_baseline.GaussianLevels"),
+        ("infolab.baselines.fit_gaussian_levels", "infolab.baselines.GaussianLevels"),
         levels,
         gaussian_levels,
         {"scale": NO_UNIT, "shift": NO_UNIT, "permutation": same, "copies": same},
@@ -206,10 +201,10 @@ ROWS = (
     Instrument(
         "histograms of pixels, and their mixture",
         (
-            "common.categorical_mixture.fit_categorical_mixture",
-            "common.categorical_mixture.CategoricalMixture",
-            "common.baselines.per_pixel_histogram_bpd",
-            "common.baselines.pixel_log_mass",
+            "infolab.baselines.fit_categorical_mixture",
+            "infolab.baselines.CategoricalMixture",
+            "infolab.baselines.per_pixel_histogram_bpd",
+            "infolab.baselines.pixel_log_mass",
         ),
         levels,
         histograms,

@@ -12,13 +12,13 @@ import torch
 from instrument import Instrument, Numbers, Sample, same
 from torch import Tensor
 
-from common.empirical import empirical_posterior_mean, empirical_score, mutual_information, mutual_information_batch
-from common.immse import GaussianReference
-from common.mixture import GaussianMixture
-from common.schedules import VP
-from diffusion.terms import data_terms
-from itdiffusion.nll import NllConfig, nll_report
-from scoregen.kl import kl_to_mixture
+from infolab.bound import data_terms
+from infolab.empirical import empirical_posterior_mean, empirical_score, mutual_information, mutual_information_batch
+from infolab.immse import GaussianReference
+from infolab.kl import kl_to_mixture
+from infolab.mixture import GaussianMixture
+from infolab.nll import NllConfig, nll_report
+from infolab.schedules import VP
 
 T = 0.2
 SHARES = (0.3, 0.7)
@@ -176,21 +176,21 @@ def kl_of_prior(_before: Numbers, _sample: Sample, after: Sample) -> np.ndarray:
 ROWS = (
     Instrument(
         "mutual information of points",
-        ("common.empirical.mutual_information",),
+        ("infolab.empirical.mutual_information",),
         points,
         information,
         {"scale": same, "shift": same, "permutation": same, "copies": same},
     ),
     Instrument(
         "the same of several sets",
-        ("common.empirical.mutual_information_batch",),
+        ("infolab.empirical.mutual_information_batch",),
         points,
         information_batch,
         {"scale": same, "shift": same, "permutation": same, "copies": same},
     ),
     Instrument(
         "terms of the bound",
-        ("diffusion.terms.data_terms", "diffusion.terms"),
+        ("infolab.bound.data_terms", "diffusion.terms"),
         points,
         terms,
         {"scale": terms_by_formula, "shift": terms_by_formula, "permutation": same, "copies": same},
@@ -198,14 +198,14 @@ ROWS = (
     ),
     Instrument(
         "posterior mean and score of points",
-        ("common.empirical.empirical_posterior_mean", "common.empirical.empirical_score"),
+        ("infolab.empirical.empirical_posterior_mean", "infolab.empirical.empirical_score"),
         points,
         denoised,
         {"scale": same, "shift": same, "permutation": same, "copies": same},
     ),
     Instrument(
         "NLL by denoising",
-        ("itdiffusion.nll.nll_report", "itdiffusion.nll"),
+        ("infolab.nll.nll_report", "itdiffusion.nll"),
         drawn,
         nll,
         {"scale": plus_log_unit([1, 1, 0, 0]), "shift": same, "permutation": same, "copies": same},
@@ -215,14 +215,14 @@ ROWS = (
     ),
     Instrument(
         "Gaussian reference",
-        ("common.immse.GaussianReference",),
+        ("infolab.immse.GaussianReference",),
         drawn,
         gaussian,
         {"scale": plus_log_unit([1, 1, 0, 0, 0, 0, 0]), "shift": same, "permutation": same, "copies": same},
     ),
     Instrument(
         "Gaussian mixture",
-        ("common.mixture.GaussianMixture",),
+        ("infolab.mixture.GaussianMixture",),
         drawn,
         density,
         {
@@ -237,13 +237,13 @@ ROWS = (
     Instrument(
         "KL of a 1-D score",
         (
-            "scoregen.kl.kl_to_mixture",
+            "infolab.kl.kl_to_mixture",
             "scoregen.kl",
-            "scoregen.density.grid_density",
-            "scoregen.density.GridDensity",
-            "scoregen.density.mode_grid",
-            "scoregen.density.flow_times",
-            "scoregen.density.flow_steps",
+            "infolab.kl.grid_density",
+            "infolab.kl.GridDensity",
+            "infolab.kl.mode_grid",
+            "infolab.kl.flow_times",
+            "infolab.kl.flow_steps",
         ),
         modes,
         kl,

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from instrument import Instrument, Numbers, Sample, power, same
 
-from common.mmd import gaussian_kernel, median_bandwidth, mmd2, mmd2_loss, polynomial_mmd2
-from diffusion.kde import kl_kde, log_kde
-from infodiffusion import metrics
+from diffusion.toy_evaluate import kl_kde, log_kde
+from infolab import metrics
+from infolab.mmd import gaussian_kernel, median_bandwidth, mmd2, mmd2_loss, polynomial_mmd2
 
 FOLDS = "training and test folds share copies of an example, which are read there by heart"
 
@@ -159,14 +159,14 @@ def small(source: np.random.Generator) -> Sample:
 ROWS = (
     Instrument(
         "DCI by forests",
-        ("infodiffusion.metrics.dci", "infodiffusion.metrics dci"),
+        ("infolab.metrics.dci", "infodiffusion.metrics dci"),
         codes,
         dci("forest", 3),
         {"scale": same, "shift": same, "permutation": same, "copies": FOLDS},
     ),
     Instrument(
         "DCI by boosted trees",
-        ("infodiffusion.metrics.DCI",),
+        ("infolab.metrics.DCI",),
         lambda source: codes(source, 60),
         dci("boosted", 1),
         {
@@ -178,21 +178,21 @@ ROWS = (
     ),
     Instrument(
         "MIG",
-        ("infodiffusion.metrics.mig", "infodiffusion.metrics mig"),
+        ("infolab.metrics.mig", "infodiffusion.metrics mig"),
         codes,
         lambda sample: Numbers(np.array([metrics.mig(sample["codes"], sample["factors"]).value])),
         {"scale": same, "shift": same, "permutation": same, "copies": same},
     ),
     Instrument(
         "TAD",
-        ("infodiffusion.metrics.tad", "infodiffusion.metrics.TAD", "infodiffusion.metrics tad"),
+        ("infolab.metrics.tad", "infolab.metrics.TAD", "infodiffusion.metrics tad"),
         codes,
         tad,
         {"scale": same, "shift": same, "permutation": same, "copies": same},
     ),
     Instrument(
         "AUROC of single codes",
-        ("infodiffusion.metrics.auroc_matrix", "infodiffusion.metrics.binarise"),
+        ("infolab.metrics.auroc_matrix", "infolab.metrics.binarise"),
         codes,
         lambda sample: Numbers(metrics.auroc_matrix(sample["codes"], metrics.binarise(sample["codes"])).flatten()),
         {"scale": same, "shift": same, "permutation": same, "copies": same},
@@ -200,8 +200,8 @@ ROWS = (
     Instrument(
         "latent classification",
         (
-            "infodiffusion.metrics.latent_classification",
-            "infodiffusion.metrics.Classification",
+            "infolab.metrics.latent_classification",
+            "infolab.metrics.Classification",
             "infodiffusion.metrics auroc",
         ),
         codes,
@@ -214,7 +214,7 @@ ROWS = (
     ),
     Instrument(
         "FID, its error and its floor",
-        ("infodiffusion.metrics.fid", "infodiffusion.metrics.as_features", "infodiffusion.metrics fid"),
+        ("infolab.metrics.fid", "infolab.metrics.as_features", "infodiffusion.metrics fid"),
         pair,
         fid,
         {"scale": power(2), "shift": same, "permutation": same, "copies": fid_of_copies},
@@ -222,7 +222,7 @@ ROWS = (
     ),
     Instrument(
         "FID of moments",
-        ("infodiffusion.metrics.gaussian_fid",),
+        ("infolab.metrics.gaussian_fid",),
         pair,
         gaussian_fid,
         {
@@ -235,7 +235,7 @@ ROWS = (
     ),
     Instrument(
         "moments",
-        ("infodiffusion.metrics.moments", "infodiffusion.metrics.Moments", "infodiffusion.metrics stats"),
+        ("infolab.metrics.moments", "infolab.metrics.Moments", "infodiffusion.metrics stats"),
         pair,
         moments,
         {
@@ -250,11 +250,11 @@ ROWS = (
     Instrument(
         "KID",
         (
-            "infodiffusion.metrics.kid",
+            "infolab.metrics.kid",
             "infodiffusion.metrics kid",
-            "common.mmd.polynomial_mmd2",
-            "common.mmd.polynomial_gram",
-            "common.mmd.mmd2_of",
+            "infolab.mmd.polynomial_mmd2",
+            "infolab.mmd.polynomial_gram",
+            "infolab.mmd.mmd2_of",
         ),
         small,
         kid,
@@ -265,21 +265,21 @@ ROWS = (
     ),
     Instrument(
         "KL by kernel densities",
-        ("diffusion.kde.kl_kde", "diffusion.kde.log_kde"),
+        ("diffusion.toy_evaluate.kl_kde", "diffusion.toy_evaluate.log_kde"),
         pair,
         kde,
         {"scale": same, "shift": same, "permutation": same, "copies": same},
     ),
     Instrument(
         "MMD, median width",
-        ("infodiffusion.metrics.mmd", "infodiffusion.metrics mmd"),
+        ("infolab.metrics.mmd", "infodiffusion.metrics mmd"),
         pair,
         mmd,
         {"scale": same, "shift": same, "permutation": same, "copies": mmd_of_copies(None)},
     ),
     Instrument(
         "MMD, width of its own",
-        ("common.mmd.mmd2", "common.mmd.mmd2_loss", "common.mmd.gaussian_kernel", "common.mmd.median_bandwidth"),
+        ("infolab.mmd.mmd2", "infolab.mmd.mmd2_loss", "infolab.mmd.gaussian_kernel", "infolab.mmd.median_bandwidth"),
         pair,
         mmd_of_width,
         {"scale": same, "shift": same, "permutation": same, "copies": mmd_of_copies(1.3)},

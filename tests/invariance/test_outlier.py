@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
-from common.mmd import gaussian_kernel, mmd2
-from common.schedules import VP
-from diffusion.terms import data_terms
-from infodiffusion.metrics import as_features, auroc_matrix, dci, fid, kid, latent_classification, mig, mmd, tad
-from itdiffusion.nll import NllConfig, nll_report
+from infolab.bound import data_terms
+from infolab.errors import UserError
+from infolab.memorization import ScoreSums
+from infolab.metrics import as_features, auroc_matrix, dci, fid, kid, latent_classification, mig, mmd, tad
+from infolab.mmd import gaussian_kernel, mmd2
+from infolab.nll import NllConfig, nll_report
+from infolab.schedules import VP
 from vae.neighbours import nearest_distance
-from vae.scores import ScoreSums
 
 OUT = 1e20
 N = 400

@@ -5,10 +5,10 @@ import pytest
 import torch
 from conventions import LAW, SCHEDULES, SIGMA_DATA, network
 
-from common.denoise import PREDICTS, Denoiser
-from common.immse import GaussianReference, LogsnrRange
-from common.seeds import generator
-from itdiffusion.convention import SAME, suspect
+from infolab.convention import SAME, suspect
+from infolab.denoise import PREDICTS, Denoiser
+from infolab.immse import GaussianReference, LogsnrRange
+from infolab.noise import generator
 
 X = LAW.sample(400, generator(0)).double()
 REFERENCE = GaussianReference.fit(X)

@@ -6,14 +6,13 @@ import math
 import pytest
 import torch
 
-from common import distributed
-from common.baselines import per_pixel_histogram_bpd, pixel_log_mass
-from common.data import ImageSet, load
-from common.errors import UserError
-from common.immse import Bins, GaussianReference, LogsnrRange, discrete_nll, make_grid, measure_curve
+from infolab import distributed
+from infolab.baselines import per_pixel_histogram_bpd, pixel_log_mass
+from infolab.data import ImageSet, load
+from infolab.errors import UserError
+from infolab.immse import Bins, GaussianReference, LogsnrRange, discrete_nll, make_grid, measure_curve
 from itdiffusion.digits import SWEEPS
-from itdiffusion.images_data import reference_of, to_unit, training_range
-from itdiffusion.images_model import GaussianHead, LevelsHead, make_head
+from itdiffusion.images_model import GaussianHead, LevelsHead, make_head, reference_of, to_unit, training_range
 from itdiffusion.images_train import ImagesObjective, Members, make_members
 
 SMOKE = SWEEPS["smoke"][0]

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.config import run_id
-from common.errors import InterruptedRunError, UserError
-from common.results import read, read_arrays, table_path
-from common.sweep import run_sweep
+from infolab.config import run_id
+from infolab.errors import InterruptedRunError, UserError
+from infolab.pretrained import load_denoiser
+from infolab.results import read, read_arrays, table_path
+from infolab.sweep import run_sweep
 from itdiffusion import cifar10, digits, patches
 from itdiffusion.images import cost, experiment, run_images
 from itdiffusion.images_train import ImagesObjective
-from itdiffusion.load import load_denoiser
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "common"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "infolab"))
 from data_files import cifar_batches, write_cifar_folder
 
 SMOKE = digits.SWEEPS["smoke"][0]

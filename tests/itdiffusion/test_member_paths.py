@@ -1,6 +1,6 @@
 """Which path and which member `RUN@1` names."""
 
-from itdiffusion.load import split_member
+from infolab.pretrained import split_member
 
 
 def test_an_at_sign_in_a_path_is_part_of_it(tmp_path):

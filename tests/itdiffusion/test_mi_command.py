@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from common import results as tables
-from itdiffusion import mi, mi_table
-from itdiffusion.mi_config import COVERED, DIGITS, SWEEPS, MiConfig
-from itdiffusion.mi_laws import LAWS
+from infolab import results as tables
+from infolab.mi import command
+from itdiffusion import mi_table
+from itdiffusion.mi_table import COVERED, DIGITS, LAWS, SWEEPS, MiConfig
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def arrays(tmp_path):
     return ["--x", str(tmp_path / "x.npy"), "--y", str(tmp_path / "y.npy")]
 
 
-def run(words, monkeypatch, capsys, main=mi.main):
+def run(words, monkeypatch, capsys, main=command.main):
     monkeypatch.setattr("sys.argv", ["mi", *words])
     main()
     return capsys.readouterr()
@@ -43,8 +43,8 @@ def test_lines_for_people(arrays, monkeypatch, capsys):
 
 
 def test_settings_from_minutes_and_steps():
-    assert (mi.MiOptions().settings().steps, mi.MiOptions(minutes=0.5).settings().steps) == (2000, 0)
-    assert mi.MiOptions(steps=7).settings().steps == 7
+    assert (command.MiOptions().settings().steps, command.MiOptions(minutes=0.5).settings().steps) == (2000, 0)
+    assert command.MiOptions(steps=7).settings().steps == 7
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from itdiffusion.mi_laws import (
+from itdiffusion.mi_table import (
     LAWS,
     additive_information,
     classes,

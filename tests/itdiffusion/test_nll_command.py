@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
-from common.mixture import GaussianMixture
-from common.seeds import generator
-from itdiffusion import nll
+from infolab import nll
+from infolab.errors import UserError
+from infolab.mixture import GaussianMixture
+from infolab.noise import generator
 
 MODULE = """
 import torch
-from common.mixture import GaussianMixture
+from infolab.mixture import GaussianMixture
 
 POINTS = GaussianMixture(torch.ones(2), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), 0.0)
 TEN = GaussianMixture(torch.ones(10), torch.arange(10.0)[:, None], 0.0)
@@ -68,7 +68,7 @@ not_a_function = 3
 
 BITS = """
 import torch
-from common.mixture import GaussianMixture
+from infolab.mixture import GaussianMixture
 
 FOUR = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 

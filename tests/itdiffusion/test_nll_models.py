@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.immse import (
+from infolab import nll
+from infolab.immse import (
     GaussianReference,
     LogsnrRange,
     continuous_nll,
@@ -18,15 +19,14 @@ from common.immse import (
     nll_by_example,
     paired_difference,
 )
-from common.immse.curve import empty_curve
-from common.mixture import GaussianMixture
-from common.seeds import generator
-from itdiffusion import nll
+from infolab.immse.curve import empty_curve
+from infolab.mixture import GaussianMixture
+from infolab.noise import generator
 
 LAW = GaussianMixture(torch.ones(2), torch.tensor([[-1.5, 0.0], [1.5, 0.0]]), 0.25)
 MODULE = """
 import torch
-from common.mixture import GaussianMixture
+from infolab.mixture import GaussianMixture
 
 LAW = GaussianMixture(torch.ones(2), torch.tensor([[-1.5, 0.0], [1.5, 0.0]]), 0.25)
 ATOMS = GaussianMixture(torch.ones(2), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), 0.0)
@@ -328,7 +328,7 @@ def test_more_dimensions_than_sobols_sequence_has_and_sixteen_bits_a_value(run, 
 
 FLOW = """
 import torch
-from common.mixture import GaussianMixture
+from infolab.mixture import GaussianMixture
 
 LAW = GaussianMixture(torch.ones(2), torch.tensor([[-1.5, 0.0], [1.5, 0.0]]), 0.25)
 

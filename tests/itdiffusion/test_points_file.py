@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
-from common.seeds import generator
-from itdiffusion.points_file import points_law
+from infolab.errors import UserError
+from infolab.noise import generator
+from itdiffusion.shapes_model import points_law
 
 POINTS = np.array([[0.0, 10.0], [4.0, 12.0], [8.0, 30.0]])
 

@@ -5,12 +5,11 @@ import json
 import pytest
 import torch
 
-from common.errors import UserError
-from common.networks.unet import UNet, UNetConfig
-from common.schedules import DDPM
-from common.seeds import generator
-from itdiffusion.load import load_denoiser
-from itdiffusion.pretrained import load_hugging_face, load_iddpm
+from infolab.errors import UserError
+from infolab.nn.unet import UNet, UNetConfig
+from infolab.noise import generator
+from infolab.pretrained import load_denoiser, load_hugging_face, load_iddpm
+from infolab.schedules import DDPM
 
 diffusers = pytest.importorskip("diffusers")
 

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from common.immse import GaussianReference, LogsnrRange, continuous_nll, make_grid, measure_curve
-from common.mixture import GaussianMixture
-from common.networks.fourier_mlp import FourierMLPs
-from common.seeds import generator
-from itdiffusion.shapes_grid import density_grid, log_gaussian
+from infolab.immse import GaussianReference, LogsnrRange, continuous_nll, make_grid, measure_curve
+from infolab.mixture import GaussianMixture
+from infolab.nn.mlp import FourierMLPs
+from infolab.noise import generator
+from itdiffusion.shapes_evaluate import density_grid, log_gaussian
 from itdiffusion.shapes_model import PRECONDITIONS, Gaussians, ShapesModel
 
 COVARIANCES = torch.tensor([[[1.0, -0.9], [-0.9, 1.0]], [[0.5, 0.1], [0.1, 2.0]]], dtype=torch.float64)

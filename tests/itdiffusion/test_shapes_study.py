@@ -10,19 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-import common.training as training_module
-from common.config import run_id
-from common.errors import InterruptedRunError, UserError
-from common.immse import GaussianReference
-from common.mixture import GaussianMixture
-from common.networks.fourier_mlp import FourierMLPs
-from common.results import read, read_arrays
-from common.seeds import generator
-from common.sweep import run_sweep
+import infolab.training as training_module
+from infolab.config import run_id
+from infolab.errors import InterruptedRunError, UserError
+from infolab.immse import GaussianReference
+from infolab.mixture import GaussianMixture
+from infolab.nn.mlp import FourierMLPs
+from infolab.noise import generator
+from infolab.results import read, read_arrays
+from infolab.sweep import run_sweep
 from itdiffusion import shapes
-from itdiffusion.shapes_config import SHAPES, SWEEPS, ShapesConfig
 from itdiffusion.shapes_evaluate import ShapesEvaluation
-from itdiffusion.shapes_model import Gaussians, ShapesModel
+from itdiffusion.shapes_model import SHAPES, SWEEPS, Gaussians, ShapesConfig, ShapesModel
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = SWEEPS["smoke"][0]

@@ -7,15 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-import common.training as training_module
-from common.immse import Bins, GaussianReference, LogsnrRange, estimate_nll
-from common.results import read, read_arrays
-from common.schedules import VE, VP, logsnr_to_alpha_sigma
-from scoregen import replication
+import infolab.training as training_module
+from infolab.immse import Bins, GaussianReference, LogsnrRange, estimate_nll
+from infolab.results import read, read_arrays
+from infolab.schedules import VE, VP, logsnr_to_alpha_sigma
+from scoregen import clusters_model
 from scoregen.clusters import run_clusters
-from scoregen.clusters_config import DIGITS_SWEEPS, SWEEPS
-from scoregen.clusters_data import extreme_pairs, load_pair
-from scoregen.clusters_model import ChannelDenoiser, ClusterScore, losses
+from scoregen.clusters_model import (
+    DIGITS_SWEEPS,
+    SWEEPS,
+    ChannelDenoiser,
+    ClusterScore,
+    extreme_pairs,
+    load_pair,
+    losses,
+)
 
 SMOKE = DIGITS_SWEEPS["smoke"][0]
 
@@ -51,9 +57,9 @@ class Gaussian(ClusterScore):
 
 def test_the_schedule_is_the_general_one():
     t = torch.linspace(1e-5, 1, 50, dtype=torch.float64)
-    torch.testing.assert_close(replication.marginal_std(t), VE(25.0).at(t).sigma, rtol=1e-9, atol=0)
+    torch.testing.assert_close(clusters_model.marginal_std(t), VE(25.0).at(t).sigma, rtol=1e-9, atol=0)
     u = torch.tensor([0.0, 1.0])
-    torch.testing.assert_close(replication.uniform_times(u), torch.tensor([1e-5, 1.0]))
+    torch.testing.assert_close(clusters_model.uniform_times(u), torch.tensor([1e-5, 1.0]))
 
 
 def test_the_replications_loss_is_the_general_one():
@@ -61,7 +67,9 @@ def test_the_replications_loss_is_the_general_one():
     x, z = (torch.rand(6, 1, 4, 4, generator=source, dtype=torch.float64) for _ in range(2))
     t = torch.rand(6, generator=source, dtype=torch.float64)
     score = Gaussian(VE(25.0))
-    torch.testing.assert_close(replication.replication_loss(score, x, t, z), losses(score, x, t, z), rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        clusters_model.replication_loss(score, x, t, z), losses(score, x, t, z), rtol=1e-9, atol=0
+    )
 
 
 @pytest.mark.parametrize("schedule", [VE(25.0), VP()])
@@ -155,7 +163,7 @@ def test_the_published_settings():
     assert {(config.pair, config.seed) for config in SWEEPS["paper"]} == {
         (pair, seed) for pair in ("farthest", "nearest") for seed in (0, 1, 2)
     }
-    assert replication.BASE == 25.0
+    assert clusters_model.BASE == 25.0
     for sweeps in (SWEEPS, DIGITS_SWEEPS):
         for configs in sweeps.values():
             for config in configs:

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from common.schedules import VP
-from common.seeds import generator
-from common.toy import two_modes
-from scoregen.features import FeaturesConfig, rows_of_seed
-from scoregen.gradient_flow import BINS, TIMES, FeatureScores, empirical_loss, flow_weights
+from infolab.noise import generator
+from infolab.schedules import VP
+from infolab.toy import two_modes
+from scoregen.features import BINS, TIMES, FeaturesConfig, FeatureScores, empirical_loss, flow_weights, rows_of_seed
 from scoregen.network import ScoreNetworks, frozen_features
 
 REACH = 8.0

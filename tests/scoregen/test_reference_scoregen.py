@@ -7,8 +7,8 @@ from benchmarks import reference_scoregen as plain
 from benchmarks import scoregen as rows
 from scoregen import capacity
 from scoregen.batch import NetworkBatch, StackedBatch
-from scoregen.capacity_config import CapacityConfig
-from scoregen.settings import ScoreConfig
+from scoregen.capacity import CapacityConfig
+from scoregen.network import ScoreConfig
 
 
 def injected(batch: NetworkBatch, epoch: int, member: int) -> list[plain.Batch]:

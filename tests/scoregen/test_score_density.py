@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from common.schedules import VP
-from common.toy import two_modes
-from scoregen.density import flow_steps, flow_times, grid_density, mode_grid
+from infolab.kl import flow_steps, flow_times, grid_density, mode_grid
+from infolab.schedules import VP
+from infolab.toy import two_modes
 
 VP1 = VP()
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.mixture import GaussianMixture
-from common.schedules import VP
-from scoregen import kl
+from infolab import kl
+from infolab.mixture import GaussianMixture
+from infolab.schedules import VP
 
 SCORES = """
 import torch

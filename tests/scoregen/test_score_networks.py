@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from common.errors import UserError
+from infolab.errors import UserError
 from scoregen import network as module
 from scoregen.network import ScoreNetworks, frozen_features
 

@@ -5,16 +5,17 @@ import dataclasses
 import pytest
 import torch
 
-import common.training as training_module
-from common.errors import InterruptedRunError
-from common.results import read
-from common.seeds import generator
-from common.sweep import run_sweep
-from common.toy import two_modes
-from scoregen import capacity, capacity_config, features, mixture, mixture_config, samples
+import infolab.training as training_module
+from infolab.errors import InterruptedRunError
+from infolab.noise import generator
+from infolab.results import read
+from infolab.sweep import run_sweep
+from infolab.toy import two_modes
+from scoregen import capacity, features, mixture, samples
+from scoregen import capacity as capacity_config
 from scoregen.batch import NetworkBatch
-from scoregen.capacity_config import CapacityConfig
-from scoregen.mixture_config import MixtureConfig
+from scoregen.capacity import CapacityConfig
+from scoregen.mixture import SWEEPS, MixtureConfig
 
 
 class Board:
@@ -178,7 +179,7 @@ def test_capacity_stops_early_and_counts_the_epochs(tmp_path, monkeypatch):
 
 
 def test_the_published_settings():
-    paper = mixture_config.SWEEPS["paper"]
+    paper = SWEEPS["paper"]
     assert {(c.optimizer, c.lr) for c in paper if c.network == "swish"} == {("adam", 1e-3), ("sgd", 0.5)}
     dynamics = [c for c in paper if c.sweep == "dynamics" and c.network == "swish" and c.scaling == "sqrt"]
     assert all(c.n == 1000 and c.epochs == 2000 for c in dynamics)

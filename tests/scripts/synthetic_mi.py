@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import results as tables
-from common.results.tables.mi import MutualInformation
+from infolab import results as tables
+from infolab.results.tables.itdiffusion import MutualInformation
 
 
 def mi_row(**change):

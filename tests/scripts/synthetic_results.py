@@ -11,8 +11,8 @@ from synthetic_scores import write_scores
 from synthetic_shapes import write_shapes
 from synthetic_vae import write_vae
 
-from common import results as tables
-from common.results.tables.diffusion import ImageColumns, ImagePenalty, ToyChoice, ToyPenalty
+from infolab import results as tables
+from infolab.results.tables.diffusion import ImageColumns, ImagePenalty, ToyChoice, ToyPenalty
 
 PROVENANCE = {
     "preset": "quick",

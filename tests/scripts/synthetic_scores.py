@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import results as tables
-from common.results.tables.scoregen import ScoreCapacity, ScoreClusters, ScoreDensity, ScoreKl
+from infolab import results as tables
+from infolab.results.tables.scoregen import ScoreCapacity, ScoreClusters, ScoreDensity, ScoreKl
 
 PROVENANCE = {"preset": "quick", "experiment": "mixture", "run_id": "scores"}
 EPOCHS = (100, 500, 1000, 1500, 2000)

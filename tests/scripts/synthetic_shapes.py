@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import results as tables
-from common.results.tables.itdiffusion import DensityGrid, MseCurve, Nll
-from common.results.tables.itdiffusion_samples import ShapeSamples
+from infolab import results as tables
+from infolab.results.tables.itdiffusion import DensityGrid, MseCurve, Nll, ShapeSamples
 
 MODELS = ("mlp[ema=0.998,cosine]", "mlp[gaussian-preconditioned,ema=0.998,cosine]")
 SETS = ("scg", "moons")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import results as tables
-from common.results.tables.vae import Bounds, Curves, Duplicates, ImportedLosses, Memorization, Neighbours
+from infolab import results as tables
+from infolab.results.tables.vae import Bounds, Curves, Duplicates, ImportedLosses, Memorization, Neighbours
 
 MODEL = "bernoulli-mlp[256-128-8]"
 PROVENANCE = {"paper": "vae", "experiment": "cv", "run_id": "made", "preset": "quick", "config": {}}

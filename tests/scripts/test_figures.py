@@ -12,8 +12,8 @@ from matplotlib.image import imread
 from synthetic_results import TIMES, bound_row, write_calibration, write_images, write_toy, write_toy_clouds
 
 import scripts
-from common import results as tables
-from common.errors import UserError
+from infolab import results as tables
+from infolab.errors import UserError
 from scripts import diffusion_toy, figures, style, summaries
 
 ROOT = Path(__file__).resolve().parents[2]

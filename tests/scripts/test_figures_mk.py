@@ -157,7 +157,7 @@ def test_one_figure_can_be_asked_for_by_its_file(tree):
 
 
 def test_real_python_draws_skips_and_leaves_no_error(tree):
-    (tree / "common").symlink_to(ROOT / "common")
+    (tree / "infolab").symlink_to(ROOT / "infolab")
     target = "results/figures/calibration/estimators.png"
     out, _ = make(tree, "analysis", "PAPER=calibration", python=sys.executable)
     assert "skipped estimators: no rows in calibration/estimators; run make calibrate" in out

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from synthetic_shapes import EXACT, MODELS, PROVENANCE, SETS, nll_rows, write_shapes
 
-from common import results as tables
-from common.results.tables.itdiffusion import Nll
+from infolab import results as tables
+from infolab.results.tables.itdiffusion import Nll
 from scripts import itdiffusion_2d as study
 from scripts import select
 

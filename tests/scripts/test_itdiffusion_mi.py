@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from synthetic_mi import mi_row, write_mi
 
-from common import results as tables
-from common.results.tables.mi import MutualInformation
+from infolab import results as tables
+from infolab.results.tables.itdiffusion import MutualInformation
 from scripts import itdiffusion_mi, select
 
 

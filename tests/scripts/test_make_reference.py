@@ -1,7 +1,7 @@
 import sys
 
-from common import results as tables
-from common.results.tables.vae import Duplicates
+from infolab import results as tables
+from infolab.results.tables.vae import Duplicates
 from scripts import make_reference
 
 

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 from synthetic_results import write_toy
 
-from common import results as tables
+from infolab import results as tables
 from scripts import provenance, report, summaries
 from scripts.figures import all_products
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from synthetic_vae import EPOCHS, MODEL, PROVENANCE, N, imported_rows, score_rows, write_vae
 
-from common import results as tables
-from common.results.quantiles import quantile
-from common.results.tables.vae import ImportedLosses, Memorization
+from infolab import results as tables
+from infolab.quantiles import quantile
+from infolab.results.tables.vae import ImportedLosses, Memorization
 from scripts import select, vae, vae_curves, vae_pictures, vae_scores, vae_tables
 from scripts import vae_parts as parts
 

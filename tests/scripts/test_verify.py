@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from synthetic_results import toy_rows, write_images, write_toy
 
-from common import results as tables
-from common.errors import UserError
+from infolab import results as tables
+from infolab.errors import UserError
 from scripts import agreement, verify
 
 TOY = tables.TABLES["diffusion/toy_bound"]

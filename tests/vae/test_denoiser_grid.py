@@ -6,16 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import run_id
-from common.errors import InterruptedRunError, UserError
-from common.immse import GaussianReference, LogsnrRange, make_grid, nll_offset
-from common.results import read
-from common.sweep import run_sweep
-from vae.denoiser_grid import EXPERIMENT, SWEEPS, Measurement, choose_images, reference_of, run_denoiser_grid, scaled
-from vae.denoisers import DenoiserObjective, Denoisers
-from vae.folds import fold_of
-from vae.objective import Batches
-from vae.scores import ScoreSums
+from infolab.config import run_id
+from infolab.errors import InterruptedRunError, UserError
+from infolab.immse import GaussianReference, LogsnrRange, make_grid, nll_offset
+from infolab.memorization import ScoreSums
+from infolab.results import read
+from infolab.sweep import run_sweep
+from vae.denoiser_grid import (
+    EXPERIMENT,
+    SWEEPS,
+    DenoiserObjective,
+    Denoisers,
+    Measurement,
+    choose_images,
+    reference_of,
+    run_denoiser_grid,
+    scaled,
+)
+from vae.objective import Batches, fold_of
 
 (SMOKE,) = SWEEPS["smoke"]
 

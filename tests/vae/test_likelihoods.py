@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vae.likelihoods import Bernoulli, ConstantGaussian, DiagonalGaussian, MixLogistics, make_likelihood
+from vae.models import Bernoulli, ConstantGaussian, DiagonalGaussian, MixLogistics, make_likelihood
 
 
 def noise(*shape, seed=0, dtype=torch.float32):

@@ -5,14 +5,22 @@ import math
 import pytest
 import torch
 
-from common.errors import UserError
-from common.seeds import generator
+from infolab.errors import UserError
+from infolab.noise import generator
 from vae.config import VAEConfig
-from vae.decoding import FusedBernoulli, PlainDecoder, _even_softplus, make_log_likelihood
 from vae.images import Inputs
-from vae.logpx import GaussianProposal, Points, importance_log_px
+from vae.logpx import (
+    FullCovariance,
+    FusedBernoulli,
+    GaussianProposal,
+    PlainDecoder,
+    Points,
+    _even_softplus,
+    encoder_proposal,
+    importance_log_px,
+    make_log_likelihood,
+)
 from vae.models import build_vae
-from vae.proposal import FullCovariance, encoder_proposal
 
 D, L, SIGMA = 20, 4, 0.5
 

@@ -13,19 +13,19 @@ from launching import call
 from scipy.special import logsumexp
 
 import vae.images as images_module
-from common.config import run_id
-from common.data import ImageSet, load
-from common.results import read
+from infolab.config import run_id
+from infolab.data import ImageSet, load
+from infolab.memorization import ScoreSums
+from infolab.results import read
 from vae import memorization
-from vae.analysis import grid_scores
 from vae.config import runs
 from vae.cv import SWEEPS
-from vae.folds import fold_of
 from vae.full import SWEEPS as FULL_SWEEPS
 from vae.grids import as_grid, last_networks, networks
 from vae.images import load_inputs
+from vae.memorization import grid_scores
+from vae.objective import fold_of
 from vae.run import run_vae
-from vae.scores import ScoreSums
 
 pytestmark = pytest.mark.usefixtures("no_tensorboard")
 (GRID,) = SWEEPS["smoke"]
@@ -39,7 +39,7 @@ def at(config, folder, **changes):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grid")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("common.training._Board", MagicMock())
+        patch.setattr("infolab.training._Board", MagicMock())
         for config in runs(at(GRID, folder)):
             run_vae("smoke", config)
     return folder

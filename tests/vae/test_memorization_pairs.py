@@ -11,10 +11,9 @@ import pytest
 import torch
 from launching import REPOSITORY
 
-from common.errors import UserError
-from vae import duplicates
-from vae.duplicates import near_duplicates
-from vae.neighbours import half_resolution, nearest_distance, neighbour_distances
+from infolab.errors import UserError
+from vae import neighbours
+from vae.neighbours import half_resolution, near_duplicates, nearest_distance, neighbour_distances
 
 
 def pictures(n, side=32, seed=0):
@@ -47,7 +46,7 @@ def brute(images, levels):
 
 @pytest.mark.parametrize("block", [64, 100, 1024])
 def test_the_scan_finds_what_comparing_all_pairs_finds(monkeypatch, block):
-    monkeypatch.setattr(duplicates, "BLOCK", block)
+    monkeypatch.setattr(neighbours, "BLOCK", block)
     images = pictures(300, side=12)
     planted = plant(images, 20)
     a, b, distance = brute(images, 256)
@@ -74,7 +73,7 @@ def test_equal_images_and_few_pixels():
 
 
 def test_too_many_pairs_are_refused(monkeypatch):
-    monkeypatch.setattr(duplicates, "MOST", 100)
+    monkeypatch.setattr(neighbours, "MOST", 100)
     with pytest.raises(UserError, match="more than 100 pairs"):
         near_duplicates(torch.zeros(50, 3, dtype=torch.uint8), 2, 0.0)
 

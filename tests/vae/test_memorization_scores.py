@@ -11,17 +11,15 @@ from launching import call
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from common.config import run_id
-from common.results import read, write_arrays
+from infolab.config import run_id
+from infolab.memorization import MeanErrors, ScoreSums, read_long, score_table
+from infolab.results import read, write_arrays
 from vae import memorization
-from vae.analysis import grid_scores
 from vae.cv import SWEEPS
-from vae.folds import fold_of
 from vae.grids import as_grid
 from vae.images import load_inputs
-from vae.score_errors import MeanErrors
-from vae.score_files import read_long, score_table
-from vae.scores import ScoreSums
+from vae.memorization import grid_scores
+from vae.objective import fold_of
 
 N, D, K, L = 60, 3, 5, 2
 

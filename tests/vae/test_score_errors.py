@@ -5,11 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.results import read_arrays
-from vae.folds import fold_of
-from vae.score_errors import IMAGES, IMAGES_AND_NETWORKS, MeanErrors, over_images
-from vae.score_files import partitions
-from vae.scores import ScoreSums
+from infolab.memorization import IMAGES, IMAGES_AND_NETWORKS, MeanErrors, ScoreSums, over_images, partitions
+from infolab.results import read_arrays
+from vae.objective import fold_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GRIDS, K, N = 1000, 10, 100

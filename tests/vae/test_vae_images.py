@@ -5,14 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.data import load
-from common.errors import UserError
-from common.seeds import derive
+from infolab.data import load
+from infolab.errors import UserError
+from infolab.noise import derive
 from vae.config import VAEConfig, runs
-from vae.folds import fold_of
 from vae.images import binarize, load_inputs
-from vae.members import halves, members_of
-from vae.objective import Batches
+from vae.objective import Batches, fold_of, halves, members_of
 
 CPU = torch.device("cpu")
 

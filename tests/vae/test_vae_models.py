@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.seeds import generator
+from infolab.noise import generator
 from vae.config import MODELS, VAEConfig
 from vae.models import Code, StackedMLP, build_decoder, build_vae
 

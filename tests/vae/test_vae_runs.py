@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-import vae.measure as measure_module
-from common.errors import InterruptedRunError
-from common.estimate import mean_and_se
-from common.pieces import Pieces
-from common.results import read, read_arrays
-from common.runs import Run
+import vae.evaluate as measure_module
+from infolab.errors import InterruptedRunError
+from infolab.estimate import mean_and_se
+from infolab.results import read, read_arrays
+from infolab.runs import Run
+from infolab.storage import Pieces
 from vae import cv, full
-from vae.bounds import Terms, ours, previous
 from vae.config import VAEConfig, runs
+from vae.evaluate import LogPxMeasurement, Terms, ours, previous
 from vae.images import load_inputs
-from vae.measure import LogPxMeasurement
-from vae.members import members_of
+from vae.objective import members_of
 from vae.run import build, make_objective, run_vae
 
 FULL, GHOST = full.SWEEPS["smoke"]

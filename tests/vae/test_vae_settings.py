@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from common.config import run_id
-from common.errors import UserError
-from common.sweep import run_sweep
+from infolab.config import run_id
+from infolab.errors import UserError
+from infolab.sweep import run_sweep
 from vae import cv, full
 from vae.config import VAEConfig, kind, runs
 from vae.run import cost
