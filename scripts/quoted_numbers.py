@@ -1,4 +1,4 @@
-"""`python -m scripts.quoted_numbers [--write]`: are the numbers that the READMEs quote those of results/reference?
+"""`python -m scripts.quoted_numbers [--write]`: are the numbers in the documentation those of results/reference?
 
 Each is declared in scripts/quotes with its words and its rounding. Not declared, since no table holds them: minutes and
 other times by hand, published numbers of the papers, numbers of runs that are not in the reference.
@@ -9,11 +9,11 @@ import sys
 
 from infolab import atomic
 from infolab.errors import run_main
-from scripts.quotes import diffusion, infodiffusion, itdiffusion, scoregen, speed, vae
+from scripts.quotes import diffusion, infodiffusion, itdiffusion, readme, scoregen, speed, vae
 from scripts.quotes.quote import ROOT, Finding, Quote, mended
 
 QUOTES: list[Quote] = [
-    quote for module in (diffusion, itdiffusion, vae, scoregen, infodiffusion, speed) for quote in module.QUOTES
+    quote for module in (diffusion, itdiffusion, vae, scoregen, infodiffusion, speed, readme) for quote in module.QUOTES
 ]
 
 

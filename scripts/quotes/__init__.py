@@ -1,1 +1,1 @@
-"""Every number of the READMEs that comes from results/reference, one module a paper."""
+"""Every number of the documentation that comes from results/reference, one module a paper."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from scripts import select
 from scripts.quotes.quote import Quote, mean_se, reference
 
-LAB, PAPER = "README.md", "itdiffusion/README.md"
+LAB, PAPER = "RESULTS.md", "itdiffusion/RESULTS.md"
 MODELS = {
     "mlp": "plain",
     "mlp[ema=0.998,cosine]": "averaged",
@@ -136,7 +136,7 @@ QUOTES = [
     Quote(LAB, "scg {averaged_scg:.3f} nats ({averaged_scg_low:.3f} to {averaged_scg_high:.3f} over 5 seeds), moons "
           "{averaged_moons:.3f} ({averaged_moons_low:.3f} to {averaged_moons_high:.3f}); preconditioned, scg "
           "{linear_scg:.4f}", shapes),
-    Quote(LAB, "{near:d} of {laws:d} laws within 0.05 nats or 5% at n = 10,000", mi),
+    Quote(LAB, "{near:d} of {laws:d} distributions within 0.05 nats or 5% at n = 10,000", mi),
     Quote(PAPER, _rows("as published, 160 epochs", "plain", (3, 3, 2, 3), (1, 1, 1, 1)), shapes),
     Quote(PAPER, _rows("cosine, averaged weights", "averaged", (3, 3, 2, 3), (1, 1, 1, 1)), shapes),
     Quote(PAPER, _rows("Gaussian-preconditioned too", "linear", (4, 3, 2, 3), (3, 2, 2, 2)), shapes),
@@ -145,8 +145,8 @@ QUOTES = [
     Quote(PAPER, "are {gap_scg_se:.4f}, {gap_moons_se:.3f}, {gap_circle_se:.3f} and {gap_swiss_roll_se:.3f} nats, so that "
           "scg and moons agree ({gap_scg_ratio:.1f} and {gap_moons_ratio:.1f} errors), and on the circle and the swiss "
           "roll the ODE is above I-MMSE by {gap_circle_ratio:.1f} and {gap_swiss_roll_ratio:.1f} errors.", shapes),
-    Quote(PAPER, "{near:d} of {laws:d} laws within 0.05 nats or 5% of the truth, each in {fast:.0f} to {slow:.0f} seconds "
-          "on one core ({over_50:d} of them in more than 50), and independent sides (three laws) at {apart:.4f}, each ± "
+    Quote(PAPER, "{near:d} of {laws:d} distributions within 0.05 nats or 5% of the truth, each in {fast:.0f} to {slow:.0f} seconds "
+          "on one core ({over_50:d} of them in more than 50), and independent sides (three distributions) at {apart:.4f}, each ± "
           "{apart_low:.4f} to {apart_high:.4f}.", mi),
     Quote(PAPER, "{spiral_3:.3f} ± {spiral_3_se:.3f} (3+3 dimensions) and {spiral_5:.3f} ± {spiral_5_se:.3f} (5+5) where "
           "{spiral_5_truth:.3f} is true", mi),
@@ -174,7 +174,7 @@ QUOTES = [
     Quote(PAPER, "| ensemble of both | {ensemble_ensemble_best_0:.3f}, {ensemble_ensemble_best_1:.3f} |", digits),
     Quote(PAPER, "`levels` by {levels_below_0:.2f} and {levels_below_1:.2f} bits/dim, `gaussian` by {gaussian_below_0:.2f} "
           "and {gaussian_below_1:.2f};", digits),
-    Quote(PAPER, "(its hard-rounded curve reads {levels_discrete_hard_0:.3f}, {levels_discrete_hard_1:.3f}); the `gaussian` "
+    Quote(PAPER, "(its hard-rounded curve gives {levels_discrete_hard_0:.3f}, {levels_discrete_hard_1:.3f}); the `gaussian` "
           "head needs it at high log-SNR: hard rounding everywhere gives {gaussian_discrete_hard_0:.3f}, "
           "{gaussian_discrete_hard_1:.3f}, the best of raw, hard and soft at each log-SNR {gaussian_discrete_best_0:.3f}, "
           "{gaussian_discrete_best_1:.3f}.", digits),

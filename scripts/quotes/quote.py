@@ -1,4 +1,4 @@
-"""A number quoted in a README: where it stands, in which words, and from which rows of results/reference it comes."""
+"""A number quoted in the documentation: where it stands, in which words, and from which rows of results/reference it comes."""
 
 import functools
 import re
@@ -19,10 +19,10 @@ NUMBER = r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?"
 
 @dataclass(frozen=True)
 class Quote:
-    """Words of a README whose numbers come from the reference.
+    """Words of a page whose numbers come from the reference.
 
     Attributes:
-        path: the README, from the top of the repository.
+        path: the page, from the top of the repository.
         text: the words, each number a replacement field with its rounding, `{kl:.2f} nats`; whitespace stands for any.
         values: the numbers by name, from the reference's tables.
     """

@@ -13,7 +13,7 @@ from scripts import scoregen_sweeps as sweeps
 from scripts import select, slopes
 from scripts.quotes.quote import REFERENCE, Quote, mean_se, reference
 
-LAB, PAPER = "README.md", "scoregen/README.md"
+LAB, PAPER = "RESULTS.md", "scoregen/RESULTS.md"
 
 
 @functools.cache
@@ -40,7 +40,7 @@ def dynamics() -> Mapping[str, float]:
 
 def _slope(found: dict[str, float], name: str, n: "pd.Series[float]", y: "pd.Series[float]") -> None:
     law = slopes.power_law(n.to_numpy(float), y.to_numpy(float))
-    assert law.slope is not None, f"{name}: the READMEs give it a slope"
+    assert law.slope is not None, f"{name}: the pages give it a slope"
     found |= {name: law.slope.value, f"{name}_low": law.slope.low, f"{name}_high": law.slope.high}
 
 
@@ -64,7 +64,7 @@ def rates() -> Mapping[str, float]:
             found |= {f"{name}{n}_low": own["kl_nats"].min(), f"{name}{n}_high": own["kl_nats"].max()}
     rows = every["samples_m=n", "swish"]
     law = slopes.power_law(rows["n"].to_numpy(float), rows["kl_nats"].to_numpy(float))
-    assert law.slope is None, "the READMEs say that this is no line"
+    assert law.slope is None, "the pages say that this is no line"
     beyond = [found[f"wide{n}"] for n in sorted(every["samples_fixed_m", "swish"]["n"].unique()) if n >= 512]
     groups, points = rows["n"].nunique(), len(rows)
     F = stats.f.isf(law.p, groups - 2, points - groups)
@@ -121,7 +121,7 @@ QUOTES = [
           of_clusters),
     Quote(PAPER, "Adam, width 1,024: {adam:.3f} ± {adam_se:.3f} nats ({adam_low:.3f} to {adam_high:.3f}) at epochs "
           "{adam_from:,.0f} to {adam_to:,.0f}, {adam_end:.3f} at the end", dynamics),
-    Quote(PAPER, "in {adam_before:d} of {adam_seeds:d} each: Adam", dynamics),
+    Quote(PAPER, "in {adam_before:d} of {adam_seeds:d} each: - Adam", dynamics),
     Quote(PAPER, "batches of 500: {sgd:.3f} ± {sgd_se:.3f} at epochs {sgd_from:,.0f} to {sgd_to:,.0f}, {sgd_end:.3f} at "
           "the end, the mean curve least at epoch {sgd_at:,.0f} (published: near 800); batches of 100: {small:.3f} ± "
           "{small_se:.3f} at epochs {small_from:,.0f} to {small_to:,.0f}, {small_end:.2f} at the end "

@@ -123,6 +123,6 @@ def test_the_errors_that_the_readmes_quote_are_those_of_the_reference():
     errors = MeanErrors(6000, len(arrays["epochs"]))
     errors.add(arrays["train_logpx"][order], fold_of(6000, 10, 42, 0).numpy())
     found = dict(zip(arrays["epochs"].tolist(), errors.found(), strict=True))
-    assert f"mean score 5.3 nats at epoch 10, 19.8 ± {found[50].se:.1f} at 50" in (ROOT / "README.md").read_text()
-    words = " ".join((ROOT / "vae" / "README.md").read_text().split())
+    assert f"mean score 5.3 nats at epoch 10, 19.8 ± {found[50].se:.1f} at 50" in (ROOT / "RESULTS.md").read_text()
+    words = " ".join((ROOT / "vae" / "RESULTS.md").read_text().split())
     assert f"from 5.3 ± {found[10].se:.1f} nats (epoch 10) to 19.8 ± {found[50].se:.1f} (epoch 50)" in words
