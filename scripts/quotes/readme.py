@@ -17,6 +17,6 @@ QUOTES = [
       for path, words in ((README, " within"), ("docs/mutual-information.md", " of known mutual information"))),
     Quote(README, "AUROC of the factors {diff_auroc:.3f} ± {diff_auroc_se:.3f} (InfoVAE {infovae_auroc:.3f} ± "
           "{infovae_auroc_se:.3f}); digit read from the code: {percent_diff:.1f} ± {percent_diff_se:.1f}%",
-          infodiffusion.outputs),
+          infodiffusion.codes),
     Quote(README, "least KL {adam:.3f} ± {adam_se:.3f} nats (Adam), {sgd:.3f} ± {sgd_se:.3f} (SGD)", scoregen.dynamics),
 ]  # fmt: skip
