@@ -68,7 +68,7 @@ mi-table: setup ## mutual information on laws with known answers: every estimate
 	@$(MAKE) --no-print-directory analysis PAPER=itdiffusion
 
 tables: setup ## write results/README.md from the declared tables
-	@$(PY) -m infolab.results --results-dir $(RESULTS)
+	@$(PY) -m scripts.tables --results-dir $(RESULTS)
 
 # ---- development
 

@@ -28,7 +28,7 @@ from infolab.immse import (
 from infolab.mixture import GaussianMixture
 from infolab.noise import generator
 from infolab.results import write
-from infolab.results.tables.lab import ControlVariate, Coverage
+from infolab.results.tables import ControlVariate, Coverage
 from infolab.toy import make
 
 SEEDS = 200

@@ -21,7 +21,7 @@ from infolab.immse import GaussianReference, LogsnrRange, make_grid, measure_cur
 from infolab.nn.unet import NETWORKS, UNet
 from infolab.noise import generator
 from infolab.results import write
-from infolab.results.tables.lab import Throughput
+from infolab.results.tables import Throughput
 from infolab.schedules import VP
 
 REPEATS = 5

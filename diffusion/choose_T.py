@@ -14,6 +14,7 @@ from torch.func import functional_call
 from diffusion import toy
 from diffusion.bound_in_T import BoundInT, NormInT, TermsInT
 from diffusion.penalty import BoundPenalty, PenalisedLoss, check_weights
+from diffusion.tables import BoundColumns, ToyChoice
 from diffusion.toy import ToyStudy, dsm_loss, training_data
 from diffusion.toy_config import ToyConfig
 from diffusion.toy_evaluate import TERM1_POINTS
@@ -22,7 +23,6 @@ from infolab.epochs import NoisedEpochs
 from infolab.errors import UserError, run_main
 from infolab.nn.mlp import EnsembleMLP
 from infolab.results import write
-from infolab.results.tables.diffusion import BoundColumns, ToyChoice
 from infolab.runs import Run
 from infolab.schedules import VP, expand
 from infolab.storage import Keep, Pieces

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffusion.image_model import ImageConfig, ImageObjective, ImageScore, load_images
+from diffusion.tables import ImageBound
 from infolab.baselines import per_pixel_histogram_bpd
 from infolab.bound import Bound, ScoreLosses, ScoreNorm, score_losses, term2, term3
 from infolab.data import ImageSet
@@ -21,7 +22,7 @@ from infolab.estimate import mean_and_se
 from infolab.likelihood import ElboDraw, draw_probe, elbo_from_denoising, hutchinson, ode_log_likelihood
 from infolab.nn.unet import UNet, UNetConfig
 from infolab.noise import generator
-from infolab.results import ImageBound, write, write_arrays
+from infolab.results import write, write_arrays
 from infolab.runs import Run
 from infolab.sample import StepNoise, reverse_sde, step_count, walk_in_pieces
 from infolab.schedules import VP

@@ -14,12 +14,12 @@ from diffusion import digits
 from diffusion.image import cost, summary, train_and_measure
 from diffusion.image_model import ImageConfig, ImageObjective, ImageScore, load_images
 from diffusion.penalty import BoundPenalty, check_weights
+from diffusion.tables import ImagePenalty
 from infolab.data import ImageSet
 from infolab.data.images import LogitTransform
 from infolab.device import pick_device
 from infolab.errors import UserError, run_main
 from infolab.results import write
-from infolab.results.tables.diffusion import ImagePenalty
 from infolab.runs import Run
 from infolab.sweep import Experiment, run_sweep
 

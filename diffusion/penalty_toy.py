@@ -12,12 +12,12 @@ import torch
 
 from diffusion import toy
 from diffusion.penalty import BoundPenalty, PenalisedLoss, check_weights
+from diffusion.tables import ToyPenalty
 from diffusion.toy import ToyStudy
 from diffusion.toy_config import ToyConfig
 from infolab.device import pick_device
 from infolab.errors import UserError, run_main
 from infolab.results import write
-from infolab.results.tables.diffusion import ToyPenalty
 from infolab.runs import Run
 from infolab.schedules import VP
 from infolab.sweep import Cost, Experiment, run_sweep

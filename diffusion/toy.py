@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusion.tables import BoundColumns, ToyBound
 from diffusion.toy_config import SWEEPS, ToyConfig
 from diffusion.toy_evaluate import MakeRow, ToyEvaluation, bound_row
 from infolab.device import pick_device
@@ -18,8 +19,7 @@ from infolab.epochs import NoisedBatch, NoisedEpochs
 from infolab.errors import run_main
 from infolab.nn.mlp import EnsembleMLP
 from infolab.noise import generator
-from infolab.results import ToyBound, write, write_arrays
-from infolab.results.tables.diffusion import BoundColumns
+from infolab.results import write, write_arrays
 from infolab.runs import Run
 from infolab.schedules import VP
 from infolab.storage import Pieces

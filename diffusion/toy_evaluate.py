@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusion.tables import BoundColumns, ToyBound
 from diffusion.toy_config import ToyConfig
 from infolab.bound import Bound, ScoreLosses, ScoreNorm, score_losses, term2, term3
 from infolab.device import on_cpu
@@ -17,8 +18,6 @@ from infolab.estimate import mean_and_se
 from infolab.likelihood import ode_log_likelihood
 from infolab.nn.mlp import EnsembleMLP
 from infolab.noise import generator
-from infolab.results import ToyBound
-from infolab.results.tables.diffusion import BoundColumns
 from infolab.sample import StepNoise, reverse_sde, step_count, walk_in_pieces
 from infolab.schedules import VP, expand
 from infolab.storage import Keep, under, unkept

@@ -10,12 +10,12 @@ from infodiffusion.checkpoint import folder_of
 from infodiffusion.config import InfoConfig, settled
 from infodiffusion.data import attributes_or_factors
 from infodiffusion.networks import Autoencoder
+from infodiffusion.tables import InfoOutput
 from infolab.data import ImageSet
 from infolab.data.images import ScaleTransform
 from infolab.errors import UserError
 from infolab.files import load_npy
 from infolab.results import write, write_arrays
-from infolab.results.tables.infodiffusion import InfoOutput
 from infolab.runs import Run
 from infolab.storage import Keep
 

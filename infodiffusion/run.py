@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from infodiffusion import sampling, scores
 from infodiffusion.checkpoint import build
 from infodiffusion.config import MODES, InfoConfig, settled
+from infodiffusion.tables import InfoOutput, InfoQuality, InfoTraining
 from infodiffusion.train import train_latent, train_model
 from infolab.errors import UserError, choose, run_main, told_once
 from infolab.nn.unet import UNet
-from infolab.results.tables.infodiffusion import InfoOutput, InfoQuality, InfoTraining
 from infolab.sweep import Cost, Experiment, run_sweep
 
 # ----------

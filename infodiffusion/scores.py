@@ -15,6 +15,7 @@ from infodiffusion.checkpoint import experiment_of, folder_of, images_of, load_c
 from infodiffusion.config import InfoConfig, settled
 from infodiffusion.networks import draw_prior
 from infodiffusion.outputs import code_arrays, for_figures, keep_arrays, keep_pictures, saved, spread_over
+from infodiffusion.tables import InfoQuality
 from infolab import metrics
 from infolab.data import ImageSet
 from infolab.data.folders import load_resized
@@ -25,7 +26,6 @@ from infolab.metrics.inputs import targets_of
 from infolab.metrics.sensitivity import require
 from infolab.noise import generator
 from infolab.results import write
-from infolab.results.tables.infodiffusion import InfoQuality
 from infolab.runs import Run
 from infolab.storage import Pieces, fingerprint
 

@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infodiffusion.tables import InfoSensitivity
 from infolab.config import NOT_IN_ID, RunConfig
 from infolab.data import NAMES
 from infolab.data.places import default_data_dir
@@ -14,7 +15,6 @@ from infolab.errors import UserError, choose, run_main
 from infolab.metrics.inputs import data_set, read_images, targets_of
 from infolab.metrics.networks import SmallNetwork, train_extractor
 from infolab.results import write
-from infolab.results.tables.infodiffusion import InfoSensitivity
 from infolab.runs import Run
 from infolab.sweep import Cost, Experiment, run_sweep
 

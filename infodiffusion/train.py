@@ -11,12 +11,12 @@ from infodiffusion.config import InfoConfig
 from infodiffusion.networks import LatentDiffusion
 from infodiffusion.objective import Objective, evaluator, schedule_of
 from infodiffusion.outputs import encode, spread_over
+from infodiffusion.tables import InfoTraining
 from infolab import distributed
 from infolab.device import on_cpu, pick_device, set_arithmetic, staged
 from infolab.nn.blocks import set_dropout_generator
 from infolab.noise import derive, generator
 from infolab.results import write
-from infolab.results.tables.infodiffusion import InfoTraining
 from infolab.runs import Run
 from infolab.schedules import expand
 from infolab.storage import Pieces

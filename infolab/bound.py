@@ -35,7 +35,7 @@ from infolab.toy import TOYS, make
 
 @dataclass(frozen=True)
 class Bound:
-    """The terms of the bound of one network, in nats; `infolab.results.tables.diffusion` has their formulas."""
+    """The terms of the bound of one network, in nats; `diffusion.tables` has their formulas."""
 
     term1: float
     term1_se: float

@@ -284,7 +284,7 @@ def _load(place: Path, member: str) -> nn.Module:
 
 
 def _load_run(place: Path, member: int) -> nn.Module:
-    """A run of this lab, read by the paper that made it: its module is there in a clone, not in the installed library."""
+    """A run of this lab, read by the paper that made it (in a clone; the installed library has no papers)."""
     try:
         paper = importlib.import_module("itdiffusion.checkpoint")
     except ModuleNotFoundError as error:

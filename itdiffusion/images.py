@@ -13,7 +13,6 @@ from infolab import distributed
 from infolab.device import pick_device, set_arithmetic
 from infolab.nn.unet import UNet, UNetConfig
 from infolab.results import write, write_arrays
-from infolab.results.tables.itdiffusion import ImageBaseline, MseCurve, Nll
 from infolab.runs import Run
 from infolab.storage import Pieces
 from infolab.sweep import Cost, Experiment
@@ -22,6 +21,7 @@ from itdiffusion.checkpoint import write_architectures
 from itdiffusion.images_evaluate import ImagesEvaluation, baselines, pictures
 from itdiffusion.images_model import HEADS, ImagesConfig, load_images, reference_of, training_range
 from itdiffusion.images_train import ImagesObjective, make_members
+from itdiffusion.tables import ImageBaseline, MseCurve, Nll
 
 
 def run_images(preset: str, config: ImagesConfig) -> None:

@@ -30,13 +30,13 @@ from infolab.immse import (
 )
 from infolab.noise import generator
 from infolab.pretrained import PretrainedDenoiser
-from infolab.results.tables.itdiffusion import ImageBaseline
 from infolab.sample import StepNoise, reverse_sde, walk_in_pieces
 from infolab.schedules import DDPM, LogsnrLine, expand, logsnr_to_alpha_sigma
 from infolab.storage import Keep, under, unkept
 from infolab.variational import NOISE_BLOCK, BoundTerms, VariationalBound, continuous_model
 from itdiffusion.images_model import ImagesConfig, step_of, to_unit
 from itdiffusion.images_train import Members
+from itdiffusion.tables import ImageBaseline
 
 # ----------
 # Estimates and curves of an image run as rows of the tables `itdiffusion/nll` and `itdiffusion/mse_curve`.

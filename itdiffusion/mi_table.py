@@ -17,9 +17,9 @@ from infolab.errors import UserError, choose, run_main
 from infolab.mi import Settings, mutual_information
 from infolab.noise import derive
 from infolab.results import write
-from infolab.results.tables.itdiffusion import MutualInformation
 from infolab.runs import Run
 from infolab.sweep import Cost, Experiment, run_sweep
+from itdiffusion.tables import MutualInformation
 
 # ----------
 # Pairs whose mutual information is known: Gaussian pairs, their images under maps of either side, and a few others.

@@ -18,7 +18,6 @@ from infolab.immse import GaussianReference
 from infolab.nn.mlp import FourierMLPs
 from infolab.noise import generator
 from infolab.results import write, write_arrays
-from infolab.results.tables.itdiffusion import DensityGrid, MseCurve, Nll, ShapeSamples
 from infolab.runs import Run
 from infolab.storage import Keep, Pieces, unkept
 from infolab.sweep import Cost, Experiment, run_sweep
@@ -26,6 +25,7 @@ from infolab.toy import Toy
 from infolab.training import Training, learning_rate, set_learning_rate, train
 from itdiffusion.shapes_evaluate import ShapesEvaluation, density_grid, grid_axis
 from itdiffusion.shapes_model import SWEEPS, Gaussians, ShapesConfig, ShapesModel
+from itdiffusion.tables import DensityGrid, MseCurve, Nll, ShapeSamples
 
 CONTOUR_POINTS, CONTOUR_PAIRS = 20, 2
 """Log-SNR points of the density on the grid, and antithetic pairs of noise at each."""

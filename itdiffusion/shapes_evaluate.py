@@ -20,12 +20,12 @@ from infolab.immse import (
 from infolab.likelihood import ode_log_likelihood
 from infolab.mmd import gaussian_kernel, median_bandwidth, mmd2
 from infolab.noise import curve_noise, generator
-from infolab.results.tables.itdiffusion import MseCurve, Nll, ShapeSamples
 from infolab.sample import StepNoise, reverse_sde, walk_in_pieces
 from infolab.schedules import LogsnrLine, logsnr_to_alpha_sigma
 from infolab.storage import Keep, under, unkept
 from infolab.toy import Toy
 from itdiffusion.shapes_model import Gaussians, ShapesConfig, ShapesModel
+from itdiffusion.tables import MseCurve, Nll, ShapeSamples
 
 # ----------
 # The density of each 2-D denoiser on a product grid: pointwise NLL, noise shared by all points, control variate.

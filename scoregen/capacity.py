@@ -12,12 +12,12 @@ from infolab.device import pick_device
 from infolab.errors import UserError, run_main
 from infolab.kl import flow_steps, mode_grid
 from infolab.results import write
-from infolab.results.tables.scoregen import ScoreCapacity
 from infolab.runs import Run
 from infolab.sweep import Cost, Experiment, run_sweep
 from infolab.training import Training, train
 from scoregen.batch import NetworkBatch, kl_columns
 from scoregen.network import ScoreConfig
+from scoregen.tables import ScoreCapacity
 
 # ----------
 # Settings of the capacity study: how soon a network of a given width learns the mixture.

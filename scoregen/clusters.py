@@ -18,7 +18,6 @@ from infolab.immse import Bins, GaussianReference, LogsnrRange, estimate_nll
 from infolab.nn.unet import UNet
 from infolab.noise import generator
 from infolab.results import write, write_arrays
-from infolab.results.tables.scoregen import ScoreClusters
 from infolab.runs import Run
 from infolab.sample import StepNoise, reverse_sde, walk_in_pieces
 from infolab.storage import Keep, Pieces, unkept
@@ -37,6 +36,7 @@ from scoregen.clusters_model import (
     make_schedule,
     pixels,
 )
+from scoregen.tables import ScoreClusters
 
 # ----------
 # Evaluation of one cluster model: losses on fixed times and noise, I-MMSE likelihood of held-out images, samples.

@@ -12,7 +12,6 @@ from infolab.config import NOT_IN_ID, default_device
 from infolab.errors import UserError, run_main
 from infolab.kl import GridDensity, flow_steps, grid_density, mode_grid
 from infolab.results import write
-from infolab.results.tables.scoregen import ScoreKl
 from infolab.runs import Run
 from infolab.schedules import VP
 from infolab.storage import Keep, Pieces, unkept
@@ -20,6 +19,7 @@ from infolab.sweep import Cost, Experiment, run_sweep
 from infolab.toy import two_modes
 from scoregen.batch import kl_columns, training_points
 from scoregen.network import ScoreConfig, frozen_features
+from scoregen.tables import ScoreKl
 
 # ----------
 # The exact gradient flow of a random-feature score network: all training times in closed form, without noise.

@@ -9,12 +9,12 @@ from infolab.device import pick_device
 from infolab.errors import UserError, choose, run_main
 from infolab.kl import flow_steps, mode_grid
 from infolab.results import write
-from infolab.results.tables.scoregen import ScoreColumns, ScoreDensity, ScoreKl
 from infolab.runs import Run
 from infolab.sweep import Cost, Experiment, run_sweep
 from infolab.training import Training, train
 from scoregen.batch import NetworkBatch, kl_columns
 from scoregen.network import ScoreConfig
+from scoregen.tables import ScoreColumns, ScoreDensity, ScoreKl
 
 # ----------
 # Settings of the 1-D mixture study: KL dynamics, batch sizes, scalings, densities, and the distance of the modes.

@@ -6,9 +6,9 @@
 import dataclasses
 
 from infolab.errors import run_main
-from infolab.results.tables.scoregen import ScoreKl
 from infolab.sweep import Experiment, run_sweep
 from scoregen.mixture import MixtureConfig, cost, run_mixture
+from scoregen.tables import ScoreKl
 
 BATCH = 512
 _BASE = MixtureConfig(optimizer="sgd", lr=0.5, init="uniform", batch=BATCH)

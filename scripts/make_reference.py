@@ -7,7 +7,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from infolab.results import TABLES, files
+from infolab.results import files
+from scripts.tables import declared_tables
 
 ALSO = ("bench/speed.csv", "bench/speed.json", "figures/diffusion/toy_bound_T.png")
 """Copied as they are: the speed table, and the figure that the README shows."""
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
     parser.add_argument("--paper", default="", help="one folder only")
     arguments = parser.parse_args()
-    names = [name for name in TABLES if name.startswith(arguments.paper)]
+    names = [name for name in declared_tables() if name.startswith(arguments.paper)]
     copied = [path for name in names for path in files(arguments.results_dir, name)]
     papers = sorted({path.parent.parent for path in copied})
     copied += [path for paper in papers for path in sorted((paper / "images").glob("*.npz"))]

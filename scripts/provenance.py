@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from infolab import results as tables
+from scripts.tables import declared_tables
 
 
 def runs(results: Path, paper: str) -> list[dict[str, str]]:
@@ -15,7 +16,7 @@ def runs(results: Path, paper: str) -> list[dict[str, str]]:
     """
     records = []
     for root, whose in ((results, "yours"), (results / "reference", "reference")):
-        for table in sorted(name for name in tables.TABLES if name.startswith(f"{paper}/")):
+        for table in sorted(name for name in declared_tables() if name.startswith(f"{paper}/")):
             groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
             for path in tables.files(root, table):
                 record = json.loads((path.parent / f"{path.name.split('.csv')[0]}.json").read_text())

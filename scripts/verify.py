@@ -10,6 +10,7 @@ from infolab import results as tables
 from infolab.errors import UserError, run_main
 from scripts import agreement
 from scripts.agreement import Matched
+from scripts.tables import declared_tables
 
 SHOWN = 3
 """Settings without a counterpart that are written out; the rest are counted."""
@@ -22,7 +23,7 @@ def compare_tables(results: Path, paper: str | None) -> tuple[dict[str, Matched]
         Comparisons by table, and the names of the user's tables that have no reference rows.
     """
     found, without = {}, []
-    for name, table in sorted(tables.TABLES.items()):
+    for name, table in sorted(declared_tables().items()):
         if (paper and not name.startswith(f"{paper}/")) or not table.names("value"):
             continue
         yours = tables.read(results, name)
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--paper", help="only this paper's tables")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="yours; the reference lies below it")
     arguments = parser.parse_args()
-    papers = sorted({name.split("/")[0] for name in tables.TABLES})
+    papers = sorted({name.split("/")[0] for name in declared_tables()})
     if arguments.paper and arguments.paper not in papers:
         raise UserError(f"no tables of '{arguments.paper}': choose one of {', '.join(papers)}")
     if not arguments.results_dir.is_dir():

@@ -21,7 +21,7 @@ import infolab.training
 from infolab.config import RunConfig
 from infolab.device import pick_device, set_up
 from infolab.errors import InterruptedRunError, LabError, RunFailedError, UserError
-from infolab.results.tables.lab import Speed
+from infolab.results.tables import Speed
 from infolab.runs import Run, progress_watched
 from infolab.signals import time_limit
 from infolab.storage import Pieces

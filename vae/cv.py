@@ -7,11 +7,11 @@ networks (all K for the MLP; one for the convolutional models): stopped anywhere
 import dataclasses
 
 from infolab.errors import run_main
-from infolab.results.tables.vae import Curves
 from infolab.sweep import Experiment, run_sweep
 from vae.config import VAEConfig, family, kind, runs
 from vae.full import CELEBA, CIFAR10, DIGITS, MNIST, SMOKE, with_rates
 from vae.run import cost, run_vae
+from vae.tables import Curves
 
 
 def grid(config: VAEConfig, repeats: int, K: int = 10) -> VAEConfig:

@@ -23,13 +23,13 @@ from infolab.memorization import MeanError, MeanErrors, ScoreSums
 from infolab.nn.mlp import EnsembleMLP
 from infolab.noise import derive, generator
 from infolab.results import write
-from infolab.results.tables.vae import Memorization
 from infolab.runs import Run
 from infolab.schedules import logsnr_to_alpha_sigma
 from infolab.sweep import Cost, Experiment, run_sweep
 from infolab.training import Training, train
 from vae.grids import ScoreRows
 from vae.objective import Batches, fold_of
+from vae.tables import Memorization
 
 # ----------
 # Small diffusion models of vectors, several as one batch: a Gaussian's linear denoiser plus a network.

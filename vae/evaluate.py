@@ -14,7 +14,6 @@ from infolab.device import on_cpu, set_arithmetic, to_double
 from infolab.errors import RunFailedError
 from infolab.estimate import mean_and_se
 from infolab.noise import derive, generator
-from infolab.results.tables.vae import Bounds, Curves
 from infolab.runs import Run
 from infolab.storage import Pieces
 from vae.config import VAEConfig
@@ -31,6 +30,7 @@ from vae.logpx import (
 )
 from vae.models import VAE, build_decoder
 from vae.objective import Member, Trained
+from vae.tables import Bounds, Curves
 
 # ----------
 # Generalization bounds of a VAE (Chen, Zhu, Shkurti 2025, section 5), term by term, per example and in nats.

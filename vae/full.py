@@ -7,10 +7,10 @@
 import dataclasses
 
 from infolab.errors import run_main
-from infolab.results.tables.vae import Curves
 from infolab.sweep import Experiment, run_sweep
 from vae.config import VAEConfig, family, kind, runs
 from vae.run import cost, run_vae
+from vae.tables import Curves
 
 # The published settings: binarised MNIST with two learning rates, CIFAR-10, CelebA.
 MNIST = VAEConfig(dataset="mnist", logpx_every=5, evaluate_every=5, logpx_images=6000)

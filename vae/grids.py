@@ -13,7 +13,6 @@ from infolab.config import NOT_IN_ID, identity
 from infolab.errors import UserError
 from infolab.memorization import MeanError, MeanErrors, Scores
 from infolab.results.images import load_arrays
-from infolab.results.tables.vae import Memorization
 from infolab.results.whole import DamagedError, read_provenance
 from infolab.runs import Run
 from infolab.storage import load_latest
@@ -22,6 +21,7 @@ from vae.images import Inputs
 from vae.models import VAE
 from vae.objective import fold_of, members_of
 from vae.run import build
+from vae.tables import Memorization
 
 # ----------
 # Which runs make up a finished K x L grid, and where each network's log p(x) and weights are.

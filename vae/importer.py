@@ -21,9 +21,9 @@ from infolab.errors import UserError
 from infolab.files import DamagedFileError, load_json, reading
 from infolab.memorization import ScoreSums
 from infolab.results import write
-from infolab.results.tables.vae import ImportedLosses, Memorization
 from infolab.runs import Run
 from vae.grids import ScoreRows
+from vae.tables import ImportedLosses, Memorization
 
 NAME = re.compile(r"_cv_repeat(\d+)_fold(\d+)\.json\.gz$")
 DATASETS = {"BinarizedMNIST": "mnist", "CIFAR10": "cifar10", "CelebA": "celeba"}

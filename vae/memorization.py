@@ -11,7 +11,6 @@ from infolab.data import load
 from infolab.errors import UserError, choose, run_main
 from infolab.memorization import ScoreSums, score_file
 from infolab.results import read, write, write_arrays
-from infolab.results.tables.vae import Bounds, Curves, Duplicates, Memorization, Neighbours
 from infolab.runs import Run
 from infolab.sweep import Cost, Experiment, run_sweep
 from vae.config import kind
@@ -21,6 +20,7 @@ from vae.grids import GridConfig, ScoreRows, as_grid, folds_of, last_networks, m
 from vae.images import Inputs, load_inputs
 from vae.importer import import_files
 from vae.neighbours import Pairs, half_resolution, near_duplicates, neighbour_distances, sample_means
+from vae.tables import Bounds, Curves, Duplicates, Memorization, Neighbours
 
 # ----------
 # The generalization bound with the memorization scores' mean as its mutual-information term.

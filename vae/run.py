@@ -9,7 +9,6 @@ import torch
 from infolab.device import pick_device, set_arithmetic
 from infolab.noise import derive
 from infolab.results import is_written, write, write_arrays
-from infolab.results.tables.vae import Bounds, Curves
 from infolab.runs import Run
 from infolab.sweep import Cost
 from infolab.training import Training, train
@@ -18,6 +17,7 @@ from vae.evaluate import Evaluation, MeasuredBeforeError, bound_rows
 from vae.images import Inputs, load_inputs
 from vae.models import build_decoder, build_vae
 from vae.objective import Batches, Member, Objective, Trained, halves, members_of
+from vae.tables import Bounds, Curves
 
 
 def run_vae(preset: str, config: VAEConfig) -> None:

@@ -11,20 +11,19 @@ from infolab.results.store import (
     read,
     read_or_reference,
     refuse_mixture,
+    table_named,
     table_of,
     table_path,
     write,
 )
-from infolab.results.tables import Calibration, ImageBound, Speed, ToyBound
+from infolab.results.tables import Calibration, Speed
 
 __all__ = [
     "TABLES",
     "Calibration",
     "Column",
-    "ImageBound",
     "Speed",
     "Table",
-    "ToyBound",
     "files",
     "ids_by_settings",
     "is_written",
@@ -32,6 +31,7 @@ __all__ = [
     "read_arrays",
     "read_or_reference",
     "refuse_mixture",
+    "table_named",
     "table_of",
     "table_path",
     "write",

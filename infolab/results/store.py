@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import gzip
+import importlib
 import io
 import json
 import math
@@ -97,6 +98,13 @@ def table(name: str, version: int, description: str) -> Callable[[type[Row]], ty
         return row_type
 
     return register
+
+
+def table_named(name: str) -> Table:
+    """The table `paper/table`; where it is not declared yet, `<paper>/tables.py` is imported for it."""
+    if name not in TABLES:
+        importlib.import_module(f"{name.split('/')[0]}.tables")
+    return TABLES[name]
 
 
 def table_of(row_type: type) -> Table:
@@ -239,7 +247,7 @@ def read(results: Path, name: str, columns: Sequence[str] | None = None) -> pd.D
     Raises:
         UserError: a file was written under another schema version, is damaged, or has other columns.
     """
-    declared = TABLES[name]
+    declared = table_named(name)
     wanted = list(columns) if columns is not None else declared.names()
     # Small files are joined as text and parsed in batches: a sweep may have thousands of them.
     bodies = ((path, _body(declared, path)) for path in whole.latest(files(results, name)))

@@ -10,7 +10,7 @@ from benchmarks.known_immse import LAWS
 from infolab.errors import LabError
 from infolab.mixture import GaussianMixture
 from infolab.noise import generator
-from infolab.results.tables.lab import ControlVariate, Coverage
+from infolab.results.tables import ControlVariate, Coverage
 
 
 @pytest.mark.parametrize("name", ["modes at +-3 of sd 0.1", "x = +-1"])

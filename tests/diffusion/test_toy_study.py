@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
+from diffusion.tables import ToyBound
 from diffusion.toy import EXPERIMENT, cost, run_toy, training_data
 from diffusion.toy_config import PAPER_M, PAPER_T, SWEEPS, ToyConfig
 from diffusion.toy_evaluate import PlugInScore
 from infolab.bound import term2, term3
 from infolab.nn.mlp import EnsembleMLP
-from infolab.results import ToyBound, read, read_arrays, table_of
+from infolab.results import read, read_arrays, table_of
 from infolab.schedules import VP
 from infolab.sweep import run_sweep
 

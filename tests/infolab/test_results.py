@@ -19,7 +19,6 @@ import infolab.results.store as store
 import infolab.results.whole as whole
 from infolab.errors import UserError
 from infolab.results import (
-    TABLES,
     files,
     is_written,
     read,
@@ -30,7 +29,7 @@ from infolab.results import (
     write_arrays,
 )
 from infolab.results import store as schema
-from infolab.results.__main__ import main, render
+from scripts.tables import declared_tables, main, render
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -258,7 +257,7 @@ def test_a_table_is_declared_once_and_every_column_describes_itself(row_type):
         schema.table("paper/table", 1, "again")(type("Again", (), {"__annotations__": {}}))
     with pytest.raises(ValueError, match="declare it by setting"):
         schema.table("paper/other", 1, "bare")(type("Bare", (), {"__annotations__": {"x": int}}))
-    for declared in TABLES.values():
+    for declared in declared_tables().values():
         names = declared.names()
         for column in declared.columns:
             assert column.description
@@ -269,7 +268,7 @@ def test_a_table_is_declared_once_and_every_column_describes_itself(row_type):
 
 def test_the_readme_of_the_tables_is_current(monkeypatch, tmp_path):
     assert (REPOSITORY / "results/README.md").read_text() == render()
-    monkeypatch.setattr(sys, "argv", ["infolab.results", "--results-dir", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["scripts.tables", "--results-dir", str(tmp_path)])
     main()
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--check"])
     main()
@@ -279,7 +278,7 @@ def test_the_readme_of_the_tables_is_current(monkeypatch, tmp_path):
 
 
 def test_tables_are_read_without_torch():
-    code = "import sys, infolab.results; sys.exit('torch' in sys.modules)"
+    code = "import sys, scripts.tables; scripts.tables.declared_tables(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 

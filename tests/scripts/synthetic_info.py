@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from infodiffusion.tables import InfoQuality, InfoSensitivity
 from infolab import results as tables
-from infolab.results.tables.infodiffusion import InfoQuality, InfoSensitivity
 
 MODELS = {"diff[4x1-2,a=4,mmd=0.1]": 0.8, "infovae[4x1-2,a=4,mmd=0.1]": 0.5, "untrained[4x1-2,a=4,mmd=0.1]": 0.2}
 METRICS = ("dci_disentanglement[forest,n=100]", "mig[bins=20,n=100]", "tad[n=100]")

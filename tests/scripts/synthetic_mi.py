@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from infolab import results as tables
-from infolab.results.tables.itdiffusion import MutualInformation
+from itdiffusion.tables import MutualInformation
 
 
 def mi_row(**change):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from infolab import results as tables
-from infolab.results.tables.itdiffusion import ImageBaseline, MseCurve, Nll
+from itdiffusion.tables import ImageBaseline, MseCurve, Nll
 
 SETS = {"digits": (64, 17, 1), "patches": (3072, 256, 3), "cifar10": (3072, 256, 3)}
 IDDPM = "iddpm[cifar10_uncond_vlb_50M_500K]"

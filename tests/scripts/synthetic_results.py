@@ -11,8 +11,8 @@ from synthetic_scores import write_scores
 from synthetic_shapes import write_shapes
 from synthetic_vae import write_vae
 
+from diffusion.tables import ImageBound, ImageColumns, ImagePenalty, ToyBound, ToyChoice, ToyPenalty
 from infolab import results as tables
-from infolab.results.tables.diffusion import ImageColumns, ImagePenalty, ToyChoice, ToyPenalty
 
 PROVENANCE = {
     "preset": "quick",
@@ -55,9 +55,9 @@ def toy_rows(seeds=(0, 1, 2), stream=0):
         for rule in ("fixed_number", "fixed_size"):
             for variant in ("published", "exact"):
                 common = {"seed": seed, "rule": rule, "variant": variant}
-                rows += [bound_row(tables.ToyBound, rng, m=100, T=T, **common) for T in TIMES]
+                rows += [bound_row(ToyBound, rng, m=100, T=T, **common) for T in TIMES]
                 sweep = [(m, epoch) for m in SIZES for epoch in (500, 2000) if (m, epoch) != (100, 2000)]
-                rows += [bound_row(tables.ToyBound, rng, m=m, T=1.0, epoch=epoch, **common) for m, epoch in sweep]
+                rows += [bound_row(ToyBound, rng, m=m, T=1.0, epoch=epoch, **common) for m, epoch in sweep]
     return rows
 
 
@@ -65,7 +65,7 @@ def image_rows(seeds=(0, 1)):
     """Sweeps over T of digits, few-shot and full."""
     rng = np.random.default_rng(1)
     return [
-        bound_row(tables.ImageBound, rng, m=m, T=T, seed=seed, variant=variant, rule="fixed_size", split=split)
+        bound_row(ImageBound, rng, m=m, T=T, seed=seed, variant=variant, rule="fixed_size", split=split)
         for split, m in (("few_shot", 16), ("full", 1437))
         for T in TIMES
         for seed in seeds
@@ -80,7 +80,7 @@ def choice_rows(seeds=(0, 1, 2)):
     def add(network, rule, T, given, seed, weight=0.0, epoch=2000, **more):
         columns = {"network": network, "rule": rule, "T_given": given, "penalty_weight": weight, "strata": 16}
         bound = {"bound_nats": 2.0 + (T - 0.8) ** 2 - weight + 0.01 * float(rng.standard_normal())}
-        plain = bound_row(tables.ToyBound, rng, m=100, T=T, seed=seed, epoch=epoch, **bound, **more)
+        plain = bound_row(ToyBound, rng, m=100, T=T, seed=seed, epoch=epoch, **bound, **more)
         rows.append(ToyChoice(**dataclasses.asdict(plain), **columns))
 
     no_kl = dict.fromkeys(("kl_test_nats", "kl_test_se", "kl_kde_nats", "kl_kde_floor_nats"))
@@ -130,7 +130,7 @@ def write_toy(results: Path, seeds=(0, 1, 2), stream=0, run_id="toy", change=lam
     """Write toy rows, each passed through `change`."""
     rows = [change(row) for row in toy_rows(seeds, stream)]
     provenance = {**PROVENANCE, "experiment": "toy", "run_id": run_id}
-    return tables.write(results, tables.ToyBound, run_id, rows, provenance)
+    return tables.write(results, ToyBound, run_id, rows, provenance)
 
 
 def write_toy_clouds(results: Path):
@@ -144,7 +144,7 @@ def write_toy_clouds(results: Path):
 def write_images(results: Path):
     """Write digits rows and one array file for each split and T."""
     provenance = {**PROVENANCE, "experiment": "digits"}
-    tables.write(results, tables.ImageBound, "digits", image_rows(), {**provenance, "run_id": "digits"})
+    tables.write(results, ImageBound, "digits", image_rows(), {**provenance, "run_id": "digits"})
     pixels = np.random.default_rng(3).integers(0, 17, (16, 8, 8)).astype(np.uint8)
     for split, m in (("few_shot", 16), ("full", 1437)):
         for T in TIMES:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from infolab import results as tables
-from infolab.results.tables.scoregen import ScoreCapacity, ScoreClusters, ScoreDensity, ScoreKl
+from scoregen.tables import ScoreCapacity, ScoreClusters, ScoreDensity, ScoreKl
 
 PROVENANCE = {"preset": "quick", "experiment": "mixture", "run_id": "scores"}
 EPOCHS = (100, 500, 1000, 1500, 2000)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from infolab import results as tables
-from infolab.results.tables.itdiffusion import DensityGrid, MseCurve, Nll, ShapeSamples
+from itdiffusion.tables import DensityGrid, MseCurve, Nll, ShapeSamples
 
 MODELS = ("mlp[ema=0.998,cosine]", "mlp[gaussian-preconditioned,ema=0.998,cosine]")
 SETS = ("scg", "moons")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from infolab import results as tables
-from infolab.results.tables.vae import Bounds, Curves, Duplicates, ImportedLosses, Memorization, Neighbours
+from vae.tables import Bounds, Curves, Duplicates, ImportedLosses, Memorization, Neighbours
 
 MODEL = "bernoulli-mlp[256-128-8]"
 PROVENANCE = {"paper": "vae", "experiment": "cv", "run_id": "made", "preset": "quick", "config": {}}

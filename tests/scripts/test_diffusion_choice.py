@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from synthetic_results import PROVENANCE, choice_rows, penalty_rows, write_choice
 
+from diffusion.tables import ToyChoice, ToyPenalty
 from infolab import results as tables
-from infolab.results.tables.diffusion import ToyChoice, ToyPenalty
 from scripts import diffusion_choice as choice
 from scripts import diffusion_penalty as penalty
 from scripts import select

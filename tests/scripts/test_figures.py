@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from synthetic_results import TIMES, bound_row, write_calibration, write_images, write_toy, write_toy_clouds
 
 import scripts
+from diffusion.tables import ToyBound
 from infolab import results as tables
 from infolab.errors import UserError
 from scripts import diffusion_toy, figures, style, summaries
@@ -74,8 +75,8 @@ def test_reference_is_drawn_and_marked_where_the_user_has_nothing(tmp_path):
 
 def test_own_rows_without_the_sweep_leave_the_reference_in_its_place(tmp_path):
     write_toy(tmp_path / "reference")
-    row = bound_row(tables.ToyBound, np.random.default_rng(0), m=10, T=1.0, seed=0)
-    tables.write(tmp_path, tables.ToyBound, "smoke", [row], {})
+    row = bound_row(ToyBound, np.random.default_rng(0), m=10, T=1.0, seed=0)
+    tables.write(tmp_path, ToyBound, "smoke", [row], {})
     assert "reference data" in diffusion_toy.bound_T(tmp_path).get_suptitle()
 
 
@@ -97,11 +98,11 @@ def test_a_bound_that_bends_has_no_slope_and_ten_points_do_not_count(tmp_path):
 
     for kind, expected in (("bent", "no power law"), ("line", "slope -0.3")):
         rows = [
-            bound_row(tables.ToyBound, rng, m=m, T=1.0, seed=seed, bound_nats=bound(m))
+            bound_row(ToyBound, rng, m=m, T=1.0, seed=seed, bound_nats=bound(m))
             for m in (10, 100, 200, 600, 2000)
             for seed in range(4)
         ]
-        tables.write(tmp_path / kind, tables.ToyBound, "run", rows, {})
+        tables.write(tmp_path / kind, ToyBound, "run", rows, {})
         fig = diffusion_toy.bound_m(tmp_path / kind)
         label = fig.axes[0].get_legend().get_texts()[0].get_text()
         assert label.startswith(f"bound, published: {expected}"), label
@@ -111,11 +112,11 @@ def test_a_bound_that_bends_has_no_slope_and_ten_points_do_not_count(tmp_path):
 def test_negative_kl_is_left_out_of_the_logarithmic_axis_and_said(tmp_path):
     rng = np.random.default_rng(0)
     rows = [
-        bound_row(tables.ToyBound, rng, m=m, T=1.0, seed=seed, kl_test_nats=-0.01 if m == 1000 else 1.0 / m)
+        bound_row(ToyBound, rng, m=m, T=1.0, seed=seed, kl_test_nats=-0.01 if m == 1000 else 1.0 / m)
         for m in (10, 100, 1000)
         for seed in (0, 1)
     ]
-    tables.write(tmp_path, tables.ToyBound, "run", rows, {})
+    tables.write(tmp_path, ToyBound, "run", rows, {})
     fig = diffusion_toy.bound_m(tmp_path)
     assert any("m = 1,000" in text.get_text() for axes in fig.axes for text in axes.texts)
     assert figures.draw(figures.all_products()["toy_bound_m"], tmp_path) is None
@@ -126,11 +127,11 @@ def test_terms_stack_to_the_bound(tmp_path):
     row = {"term1": -2.0, "term2": 0.5, "term3": 0.25, "score_loss_nats": 1.0, "R": 2.0}
     total = -2.0 + np.sqrt(2) * 2.0 * 0.75 + 1.0
     rows = [
-        bound_row(tables.ToyBound, rng, m=10, T=T, seed=0, variant=variant, bound_nats=float(total), **row)
+        bound_row(ToyBound, rng, m=10, T=T, seed=0, variant=variant, bound_nats=float(total), **row)
         for T in TIMES
         for variant in ("published", "exact")
     ]
-    tables.write(tmp_path, tables.ToyBound, "run", rows, {})
+    tables.write(tmp_path, ToyBound, "run", rows, {})
     axes = diffusion_toy.terms_T(tmp_path).axes[0]
     assert sum(bar.get_height() for group in axes.containers for bar in group[:1]) == pytest.approx(total)
     assert axes.containers[0][0].get_height() == -2.0

@@ -4,7 +4,7 @@ import pytest
 from synthetic_shapes import EXACT, MODELS, PROVENANCE, SETS, nll_rows, write_shapes
 
 from infolab import results as tables
-from infolab.results.tables.itdiffusion import Nll
+from itdiffusion.tables import Nll
 from scripts import itdiffusion_2d as study
 from scripts import select
 

@@ -6,7 +6,7 @@ import pytest
 from synthetic_mi import mi_row, write_mi
 
 from infolab import results as tables
-from infolab.results.tables.itdiffusion import MutualInformation
+from itdiffusion.tables import MutualInformation
 from scripts import itdiffusion_mi, select
 
 

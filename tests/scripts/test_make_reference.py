@@ -1,8 +1,8 @@
 import sys
 
 from infolab import results as tables
-from infolab.results.tables.vae import Duplicates
 from scripts import make_reference
+from vae.tables import Duplicates
 
 
 def test_tables_are_copied_with_their_provenance_whatever_dots_are_in_their_names(tmp_path, monkeypatch, capsys):

@@ -3,7 +3,7 @@ import pytest
 from synthetic_scores import BEST, PROVENANCE, SLOPE, kl_row, sample_rows, write_scores
 
 from infolab import results as tables
-from infolab.results.tables.scoregen import ScoreKl
+from scoregen.tables import ScoreKl
 from scripts import scoregen_clusters as clusters
 from scripts import scoregen_dynamics as dynamics
 from scripts import scoregen_parts as parts

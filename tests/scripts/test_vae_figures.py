@@ -4,9 +4,9 @@ from synthetic_vae import EPOCHS, MODEL, PROVENANCE, N, imported_rows, score_row
 
 from infolab import results as tables
 from infolab.quantiles import quantile
-from infolab.results.tables.vae import ImportedLosses, Memorization
 from scripts import select, vae, vae_curves, vae_pictures, vae_scores, vae_tables
 from scripts import vae_parts as parts
+from vae.tables import ImportedLosses, Memorization
 
 
 @pytest.fixture(scope="module")

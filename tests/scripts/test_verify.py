@@ -11,7 +11,7 @@ from infolab import results as tables
 from infolab.errors import UserError
 from scripts import agreement, verify
 
-TOY = tables.TABLES["diffusion/toy_bound"]
+TOY = tables.table_named("diffusion/toy_bound")
 VALUES = TOY.names("value")
 SETTINGS = [column.name for column in TOY.columns if column.kind == "setting" and column.name != "seed"]
 
@@ -140,7 +140,7 @@ def test_settings_without_counterpart_are_three_lines_and_a_count(tmp_path, caps
 
 def test_settings_match_within_rounding(tmp_path):
     frame = pd.DataFrame([dataclasses.asdict(row) for row in toy_rows()])
-    matched = agreement.compare(tables.TABLES["diffusion/toy_bound"], frame.assign(T=frame["T"] * (1 + 1e-12)), frame)
+    matched = agreement.compare(tables.table_named("diffusion/toy_bound"), frame.assign(T=frame["T"] * (1 + 1e-12)), frame)
     assert matched.only_yours.empty
     assert set(matched.tests["verdict"]) == {"same"}
 
