@@ -140,7 +140,7 @@ def test_settings_without_counterpart_are_three_lines_and_a_count(tmp_path, caps
 
 def test_settings_match_within_rounding(tmp_path):
     frame = pd.DataFrame([dataclasses.asdict(row) for row in toy_rows()])
-    matched = agreement.compare(tables.table_named("diffusion/toy_bound"), frame.assign(T=frame["T"] * (1 + 1e-12)), frame)
+    matched = agreement.compare(TOY, frame.assign(T=frame["T"] * (1 + 1e-12)), frame)
     assert matched.only_yours.empty
     assert set(matched.tests["verdict"]) == {"same"}
 
