@@ -1,6 +1,6 @@
 """`python -m benchmarks.coverage`: are the errors of the NLL honest, and what does the control variate save?
 
-For every law of `benchmarks.known_immse`, over many seeds: the share of estimates within two reported standard errors,
+For every law of `infolab.known_immse`, over many seeds: the share of estimates within two reported standard errors,
 the reported error beside the spread, and the error of the integral alone. Exit code 1 when one falls short.
 """
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.commands import Parser, check_writable, provenance
-from benchmarks.known_immse import LAWS, Law, estimate
 from infolab.data import load
 from infolab.errors import LabError, run_main
 from infolab.immse import (
@@ -25,6 +24,7 @@ from infolab.immse import (
     measure_curve,
     widen_range,
 )
+from infolab.known_immse import LAWS, Law, estimate
 from infolab.mixture import GaussianMixture
 from infolab.noise import generator
 from infolab.results import write

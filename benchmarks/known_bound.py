@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.known import Case, Outcome, from_values, stratified
 from diffusion.toy_evaluate import KDE_BANDWIDTH, kl_kde
 from infolab.bound import score_losses, term2, term3
+from infolab.calibrate import Case, Outcome, from_values, stratified
 from infolab.empirical import empirical_score
 from infolab.nn.mlp import MLP
 from infolab.noise import generator

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.known import Case, Outcome, from_values
+from infolab.calibrate import Case, Outcome, from_values
 from infolab.noise import generator
 from vae.logpx import GaussianProposal, LogPx, Points, importance_log_px
 from vae.models import MixLogistics

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from infolab.arrays import read_array
-from infolab.config import default_device, parse_options
+from infolab.config import called_as, default_device, parse_options
 from infolab.data import NAMES, load
 from infolab.data.images import LogitTransform, dequantization_noise, dequantize
 from infolab.data.places import default_data_dir
@@ -297,7 +297,7 @@ class TermsConfig:
 
 def main() -> None:
     """Print the terms."""
-    run_main(lambda: _report(parse_options(TermsConfig, "python -m diffusion.terms")))
+    run_main(lambda: _report(parse_options(TermsConfig, called_as("python -m diffusion.terms"))))
 
 
 def data_terms(

@@ -215,6 +215,11 @@ def parse(presets: dict[str, Config], command: str, arguments: Sequence[str] | N
     return preset, _parse_flags(default, words, command, description)
 
 
+def called_as(command: str) -> str:
+    """How the user called this: `infolab NAME`, or else `command`."""
+    return sys.argv[0] if sys.argv[0].startswith("infolab ") else command
+
+
 def parse_options(options: type[Options], command: str, arguments: Sequence[str] | None = None) -> Options:
     """Parse `[--flags]` of a command without presets into its dataclass.
 

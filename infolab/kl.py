@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from infolab.arrays import load_function, read_array, tensor_of
-from infolab.config import default_device, parse_options
+from infolab.config import called_as, default_device, parse_options
 from infolab.device import has_float64, on_cpu, pick_device
 from infolab.errors import RunFailedError, UserError, run_main
 from infolab.likelihood import exact_divergence
@@ -203,7 +203,7 @@ class KlConfig:
 
 def main() -> None:
     """Print KL, normalisation and what they rest on."""
-    run_main(lambda: _report(parse_options(KlConfig, "python -m scoregen.kl")))
+    run_main(lambda: _report(parse_options(KlConfig, called_as("python -m scoregen.kl"))))
 
 
 def kl_to_mixture(

@@ -14,8 +14,8 @@ from scipy.special import logsumexp
 
 from infolab import atomic
 from infolab.arrays import check_out
-from infolab.config import parse_options
-from infolab.errors import UserError
+from infolab.config import called_as, parse_options
+from infolab.errors import UserError, run_main
 from infolab.files import contents, reading
 from infolab.quantiles import quantile
 
@@ -261,6 +261,11 @@ class ScoreOptions:
     """Print one JSON object (mean and quantiles of the scores) on standard output and nothing else there."""
 
 
+def main() -> None:
+    """`infolab memorization`: scores of the examples of --logpx, written to --out."""
+    run_main(lambda: score_file(sys.argv[1:]))
+
+
 def score_file(words: list[str]) -> None:
     """`python -m vae.memorization scores`: read, score, write, and say the mean and the quantiles.
 
@@ -268,7 +273,7 @@ def score_file(words: list[str]) -> None:
         UserError: a file or a column is missing, a value is not what it should be, or no example was both inside and
             outside.
     """
-    options = parse_options(ScoreOptions, "python -m vae.memorization scores", words)
+    options = parse_options(ScoreOptions, called_as("python -m vae.memorization scores"), words)
     if not options.logpx:
         raise UserError("--logpx is missing: give the path of a .csv file")
     out = check_out(options.out, "--out", "SCORES.csv", [options.logpx])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from infolab import atomic
-from infolab.config import parse_options
+from infolab.config import called_as, parse_options
 from infolab.convention import suspect
 from infolab.errors import run_main
 from infolab.estimate import Estimate, mean_and_se, nats_to_bpd
@@ -183,7 +183,7 @@ def _even(n: int) -> int:
 
 def main() -> None:
     """Print the NLL."""
-    run_main(lambda: _report(parse_options(NllConfig, "python -m itdiffusion.nll")))
+    run_main(lambda: _report(parse_options(NllConfig, called_as("python -m itdiffusion.nll"))))
 
 
 def nll_report(config: NllConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
+from infolab.config import called_as
 from infolab.data import cifar, folders, idx
 from infolab.data.idx import fetch_mnist
 from infolab.data.places import MissingFilesError, archives, file_md5, resolve_data_dir
@@ -107,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         f"  {name:<14} {source.about}{' (built in)' if source.built_in else ''}" for name, source in SOURCES.items()
     )
     parser = argparse.ArgumentParser(
-        prog="python -m infolab.data",
+        prog=called_as("python -m infolab.data"),
         description="The registered data sets (training + test images):\n" + listing,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from infolab.arrays import check_out
-from infolab.config import default_device, parse_options
+from infolab.config import called_as, default_device, parse_options
 from infolab.data.places import default_data_dir
 from infolab.device import pick_device
 from infolab.errors import UserError, choose, run_main
@@ -346,7 +346,7 @@ def _numbers(array: np.ndarray) -> Any:
 # `python -m infodiffusion.metrics COMMAND`: metrics of samples and codes on plain files; `USAGE` says which.
 
 USAGE = """\
-`python -m infodiffusion.metrics COMMAND`: metrics of samples and codes on plain files.
+`{command} COMMAND`: metrics of samples and codes on plain files.
 
 dci, mig, tad, auroc    --codes A.npy --factors Y.npy
 fid, kid, mmd           --real X.npy --generated Y.npy --features none|pixels|PATH
@@ -362,11 +362,11 @@ def main() -> None:
     """Run the command named first."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        print(USAGE.format(command=called_as("python -m infodiffusion.metrics")), end="")
         return
     command = choose("command", words[0], list(COMMANDS))
     options_type, run = COMMANDS[command]
-    options: Any = parse_options(options_type, f"python -m infodiffusion.metrics {command}", words[1:])
+    options: Any = parse_options(options_type, f"{called_as('python -m infodiffusion.metrics')} {command}", words[1:])
     record = run(options)
     if options.json:
         print(json.dumps(record))

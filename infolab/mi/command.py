@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from infolab.arrays import read_labels
-from infolab.config import default_device, parse_options
+from infolab.config import called_as, default_device, parse_options
 from infolab.device import pick_device
 from infolab.errors import UserError, run_main
 from infolab.mi import Information, Settings, mutual_information
@@ -62,7 +62,7 @@ class MiOptions:
 
 def main() -> None:
     """Print the estimate."""
-    run_main(lambda: _report(parse_options(MiOptions, "python -m itdiffusion.mi")))
+    run_main(lambda: _report(parse_options(MiOptions, called_as("python -m itdiffusion.mi"))))
 
 
 def as_record(found: Information) -> dict[str, Any]:

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from benchmarks import calibrate, known_information, known_likelihood
-from benchmarks.known import Case, Outcome, passes
+from benchmarks import calibrate
+from infolab import known
+from infolab.calibrate import Case, Outcome, passes
 from infolab.errors import LabError, UserError
 from infolab.results import read
 
@@ -38,7 +39,7 @@ def shifted(case, by):
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_planted_wrong_truth_fails_with_exit_code_1(sign, capsys):
-    good, wrong = known_information.CASES[0], shifted(known_likelihood.CASES[0], sign)
+    good, wrong = known.INFORMATION[0], shifted(known.LIKELIHOOD[0], sign)
     rows = calibrate.calibrate([good, wrong], [0], 1)
     assert [passes(row) for row in rows] == [True, False]
     assert capsys.readouterr().out.count("FAIL") == 1
@@ -48,7 +49,7 @@ def test_a_planted_wrong_truth_fails_with_exit_code_1(sign, capsys):
 
 
 def test_a_failing_command_still_writes_its_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(calibrate, "CASES", [shifted(known_likelihood.CASES[0], 1)])
+    monkeypatch.setattr(calibrate, "CASES", [shifted(known.LIKELIHOOD[0], 1)])
     monkeypatch.setattr(sys, "argv", ["calibrate", "--quick", "--results-dir", str(tmp_path)])
     with pytest.raises(LabError):
         calibrate.main()
@@ -67,5 +68,5 @@ def test_an_unknown_option_is_one_sentence(monkeypatch):
 
 
 def test_larger_runs_have_smaller_errors():
-    case = known_information.CASES[1]
+    case = known.INFORMATION[1]
     assert case.row(4, 0).se < 0.7 * case.row(1, 0).se

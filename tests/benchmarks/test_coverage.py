@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks import coverage
-from benchmarks.known_immse import LAWS
 from infolab.errors import LabError
+from infolab.known_immse import LAWS
 from infolab.mixture import GaussianMixture
 from infolab.noise import generator
 from infolab.results.tables import ControlVariate, Coverage

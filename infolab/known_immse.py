@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.known import Case, Outcome
+from infolab.calibrate import Case, Outcome
 from infolab.immse import (
     Bins,
     Curve,
