@@ -20,7 +20,7 @@ ifneq ($(words $(RESULTS) $(DATA_DIR) .),3)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev reproduce experiments test test-all test-processors test-gpu check lint verify calibrate bench mi-table reference tables clean
+.PHONY: always help setup setup-dev reproduce analysis report test test-all test-processors test-gpu check lint verify calibrate bench mi-table reference tables clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -47,9 +47,22 @@ $(VENV)/.develops: requirements-dev.txt $(VENV)/.runs
 reproduce: setup ## run everything at PRESET, then figures and report
 	@PRESET=$(PRESET) PAPER=$(PAPER) RESULTS=$(RESULTS) MAKE="$(MAKE)" sh scripts/reproduce.sh
 
-include scripts/figures.mk
-analysis: | $(READY) ## draw the figures and tables whose CSVs changed
-report: | $(READY) ## collect everything in results/report.html
+# Python decides what has changed. It writes its state only when something has, which is what the report looks at.
+FIGURES := $(PY) -m scripts.figures --results-dir $(RESULTS)
+STATE := $(RESULTS)/figures/.state/products.json
+
+analysis: $(STATE) ## draw the figures and tables whose CSVs changed
+report: $(RESULTS)/report.html ## collect everything in results/report.html
+
+$(STATE): always | $(READY)
+	@$(FIGURES) $(if $(PAPER),--paper $(PAPER))
+$(RESULTS)/report.html: $(STATE) scripts/report.py scripts/report.html.j2
+	@$(PY) -m scripts.report --results-dir $(RESULTS)
+# A figure or table can be asked for by its file.
+$(RESULTS)/figures/%: always | $(READY)
+	@$(FIGURES) $(basename $(notdir $@))
+$(RESULTS)/tables/%: always | $(READY)
+	@$(FIGURES) $(basename $(notdir $@))
 
 verify: setup ## set your results beside results/reference
 	@$(PY) -m scripts.verify --results-dir $(RESULTS) $(if $(PAPER),--paper $(PAPER))

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.calibrate`: every estimator on distributions with known answers; exit code 1 if one is wrong."""
+"""`python -m benchmarks.calibrate`: every estimator on distributions with known answers; exit code 1 if one fails."""
 
 from pathlib import Path
 

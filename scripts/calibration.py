@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts import select, style
-from scripts.registry import Product
+from scripts import products, select, style
 
 TABLE = "calibration/estimators"
 CLIP = 6.0
@@ -27,6 +26,7 @@ def deviations(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(z=difference / unit, allowed=allowed, exact=exact)
 
 
+@products.figure("estimators", TABLE, how="make calibrate")
 def estimators(results: Path) -> Figure:
     """One line for each estimator and case; its seeds are points that should lie within the grey bar."""
     frame, source = select.rows_or_reference(results, TABLE, lambda rows: rows)
@@ -78,8 +78,3 @@ def _draw_line(axes: Axes, place: float, points: pd.DataFrame) -> None:
                 ", ".join(f"{z:+.3g}" for z in beyond), (sign * CLIP, place), (-5 * sign, 0),
                 textcoords="offset points", fontsize=5.5, va="center", ha=align,
             )  # fmt: skip
-
-
-def products() -> list[Product]:
-    """The calibration figure."""
-    return [Product("estimators", "calibration", (TABLE,), "make calibrate", estimators)]

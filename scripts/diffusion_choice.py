@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts import diffusion_parts as parts
-from scripts import select, style
-from scripts.registry import Product, Sheet
-from scripts.summaries import NOTE, number
+from scripts import diffusion_toy as toy
+from scripts import products, select, style
+from scripts.products import Sheet
 
 TABLE = "diffusion/toy_choice"
 HOW = "sh diffusion/run_choose_T.sh"
@@ -31,8 +29,7 @@ def choice(results: Path) -> tuple[pd.DataFrame, str]:
 def _longest(frame: pd.DataFrame) -> pd.DataFrame:
     frame = select.only(frame, variant="published", step_rule="fixed_number")
     whole = [group for _, group in frame.groupby(FIXED) if select.only(group, rule="grid")["T"].nunique() > 1]
-    if not whole:
-        raise select.NoRowsError("no grid over T")
+    whole = select.some(whole, "grid over T")
     ends = [group[(group["network"] == "shared") | (group["epoch"] == group["epoch"].max())] for group in whole]
     return max(ends, key=lambda group: (group["epoch"].max(), len(group)))
 
@@ -53,6 +50,7 @@ def best_T(rows: pd.DataFrame, column: str) -> float:
     return float(own(rows, "grid").groupby("T")[column].mean().idxmin())
 
 
+@products.figure("toy_choice_T", TABLE, how=HOW)
 def choice_T(results: Path) -> Figure:
     """Bound and test KL against T, networks of their own on the grid, with the chosen T's and their test KL."""
     rows, source = choice(results)
@@ -75,7 +73,7 @@ def choice_T(results: Path) -> Figure:
     style.legend_below(fig, [left, right], 3)
     style.title(
         fig,
-        parts.describe(grid, "T"),
+        toy.describe(grid, "T"),
         [select.band_note(grid, "T"), "points: each seed; upright lines: their mean T"],
         source,
     )
@@ -89,6 +87,7 @@ def _mark(axes: Axes, T: pd.Series, y: pd.Series, look: style.Look, name: str) -
     )
 
 
+@products.figure("toy_path_T", TABLE, how=HOW)
 def path_T(results: Path) -> Figure:
     """T as it is trained beside the network, and the T that the search finds at the end."""
     rows, source = choice(results)
@@ -108,6 +107,7 @@ def path_T(results: Path) -> Figure:
     return fig
 
 
+@products.table("toy_choice_table", TABLE, how=HOW)
 def choice_sheet(results: Path) -> Sheet:
     """Test KL at the T of each rule, with and without penalty, and the bound there; errors over seeds."""
     rows, source = choice(results)
@@ -120,32 +120,17 @@ def choice_sheet(results: Path) -> Sheet:
     }
     lines = []
     for name, of_weight in blocks.items():
-        line = {"rule": name, "T": _mean(of_weight(0.0), "T").removesuffix(" ± 0")}
+        line = {"rule": name, "T": select.mean_text(of_weight(0.0), "T").removesuffix(" ± 0")}
         for weight in sorted(rows.loc[rows["network"] == "own", "penalty_weight"].unique()):
             chosen = of_weight(weight)
             penalty = f"penalty {weight:g}" if weight else "no penalty"
-            line[f"test KL (nats), {penalty}"] = _mean(chosen, "kl_test_nats")
-            line[f"bound (nats), {penalty}"] = _mean(chosen, "bound_nats")
+            line[f"test KL (nats), {penalty}"] = select.mean_text(chosen, "kl_test_nats")
+            line[f"bound (nats), {penalty}"] = select.mean_text(chosen, "bound_nats")
         lines.append(line)
     grid = own(rows, "grid")
-    note = f"{NOTE}, {grid['seed'].nunique()} seeds; the oracle looks at the test KL itself"
+    seeds = f"{products.SEEDS_NOTE}, {grid['seed'].nunique()} seeds"
+    note = products.note(source, seeds, "the oracle looks at the test KL itself")
     cells = pd.DataFrame(lines)
     ordered = ["rule", "T", *sorted(cells.columns[2:], key=lambda name: name.startswith("bound"))]
-    title = f"Choice of T by the bound: {parts.describe(grid, 'T')}"
-    return Sheet(title, "; ".join(text for text in (note, style.SOURCE_NOTE[source]) if text), cells[ordered])
-
-
-def _mean(rows: pd.DataFrame, column: str) -> str:
-    values = rows[column].to_numpy(float)
-    if len(values) == 0:
-        return ""
-    return number(values.mean(), values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan)
-
-
-def products() -> list[Product]:
-    """The figures of the choice of T, and its table."""
-    return [
-        Product("toy_choice_T", "diffusion", (TABLE,), HOW, choice_T),
-        Product("toy_path_T", "diffusion", (TABLE,), HOW, path_T),
-        Product("toy_choice_table", "diffusion", (TABLE,), HOW, choice_sheet, "tables"),
-    ]
+    title = f"Choice of T by the bound: {toy.describe(grid, 'T')}"
+    return Sheet(title, note, cells[ordered])

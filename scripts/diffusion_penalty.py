@@ -1,6 +1,5 @@
 """The bound as a regulariser: what its score-norm term, as a penalty of some weight, does to KL or bpd, L and bound."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts import diffusion_parts as parts
-from scripts import select, style
-from scripts.registry import Product, Sheet
-from scripts.summaries import NOTE, number
+from scripts import diffusion_toy as toy
+from scripts import products, select, style
+from scripts.products import Sheet, number
 
 TOY, IMAGE = "diffusion/toy_penalty", "diffusion/image_penalty"
 FIXED = ["dataset", "model", "m", "d", "R", "sde_steps", "strata"]
 WEIGHT = "penalty_weight"
+HOW_TOY, HOW_DIGITS = "sh diffusion/run_penalty_toy.sh", "sh diffusion/run_penalty_digits.sh"
 TOY_COLUMNS = (("kl_test_nats", "kl_test_se", "test KL (nats)"),)
 IMAGE_COLUMNS = (
     ("bpd_ode", "bpd_ode_se", "test bpd, ODE"),
@@ -40,16 +39,16 @@ def studies(results: Path, table: str) -> tuple[list[pd.DataFrame], str]:
 
 
 def _swept(frame: pd.DataFrame) -> pd.DataFrame:
-    frame = parts.with_terms(select.only(frame, variant="published", step_rule="fixed_number"))
+    frame = toy.with_terms(select.only(frame, variant="published", step_rule="fixed_number"))
     groups = [group for _, group in frame.groupby([*FIXED, "T", "epoch"]) if group[WEIGHT].nunique() > 1]
-    if not groups:
-        raise select.NoRowsError("no sweep over the penalty's weight")
-    found = pd.concat(groups, ignore_index=True)
+    found = pd.concat(select.some(groups, "sweep over the penalty's weight"), ignore_index=True)
     # Few-shot and full sets have their own numbers of epochs.
     sets = ["dataset", "split"] if "split" in found else ["dataset"]
     return found[found["epoch"] == found.groupby(sets)["epoch"].transform("max")]
 
 
+@products.figure("toy_penalty", TOY, how=HOW_TOY, table=TOY)
+@products.figure("digits_penalty", IMAGE, how=HOW_DIGITS, table=IMAGE)
 def against_weight(results: Path, table: str) -> Figure:
     """Test KL or bits per dimension (above), and L and the bound (below), against the weight of the penalty."""
     groups, source = studies(results, table)
@@ -88,6 +87,8 @@ def _curve(
     style.curve(axes, summary, look, label, floor=0.1 * float(summary["mean"].min()))
 
 
+@products.table("toy_penalty_table", TOY, how=HOW_TOY, table=TOY)
+@products.table("digits_penalty_table", IMAGE, how=HOW_DIGITS, table=IMAGE)
 def penalty_sheet(results: Path, table: str) -> Sheet:
     """What each weight comes to: KL or bpd, L, T3, score loss and bound, with errors over seeds."""
     groups, source = studies(results, table)
@@ -103,16 +104,4 @@ def penalty_sheet(results: Path, table: str) -> Sheet:
             lines.append(line)
     first = groups[0].iloc[0]
     title = f"The bound as a regulariser: {first['dataset'].replace('_', ' ')}, R = {first['R']:,g}"
-    return Sheet(title, "; ".join(text for text in (NOTE, style.SOURCE_NOTE[source]) if text), pd.DataFrame(lines))
-
-
-def products() -> list[Product]:
-    """A figure and a table of each data set."""
-    found = []
-    for name, table in (("toy", TOY), ("digits", IMAGE)):
-        how = f"sh diffusion/run_penalty_{name}.sh"
-        found += [
-            Product(f"{name}_penalty", "diffusion", (table,), how, partial(against_weight, table=table)),
-            Product(f"{name}_penalty_table", "diffusion", (table,), how, partial(penalty_sheet, table=table), "tables"),
-        ]
-    return found
+    return Sheet(title, products.note(source, products.SEEDS_NOTE), pd.DataFrame(lines))

@@ -1,5 +1,10 @@
-"""Figures of the diffusion paper's toy experiment: bound and test KL against T and m, the terms, and samples by T."""
+"""What is drawn of the diffusion paper's toy experiment: bound and test KL against T and m, terms, samples, tables.
 
+How terms, variants and rules are named, and the cells of a table, are the same for its image experiments.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +12,45 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts import diffusion_arrays as arrays
-from scripts import diffusion_parts as parts
-from scripts import select, slopes, style
-from scripts.registry import Product
+from scripts import products, select, slopes, style
+from scripts.products import Sheet, number
 
-TABLE = "diffusion/toy_bound"
+TABLE, ARRAYS = "diffusion/toy_bound", "diffusion/images:toy"
+HOW = "sh diffusion/run_toy.sh"
 FIXED_T = ("dataset", "model", "m", "d", "R")
 FIXED_M = ("dataset", "model", "T", "d", "R")
+VARIANTS = ("published", "exact")
+RULES = ("fixed_number", "fixed_size")
+SPLITS = {"few_shot": "few-shot", "full": "full data set"}
+TERMS = {
+    "term1": r"$T_1$",
+    "scaled2": r"$\sqrt{2}\,R\,T_2$",
+    "scaled3": r"$\sqrt{2}\,R\,T_3$",
+    "score_loss_nats": "score loss",
+}
+"""Columns of `with_terms` that add up to the bound, and their labels."""
+Columns = Sequence[tuple[str, str | None, str]]
+"""(column, column of its measurement error or None, heading) of each column of cells."""
+BOUND_COLUMNS = (
+    ("term1", "term1_se", "T1 (nats)"),
+    ("scaled2", None, "√2 R T2"),
+    ("scaled3", None, "√2 R T3"),
+    ("score_loss_nats", "score_loss_se", "score loss (nats)"),
+    ("bound_nats", None, "bound (nats)"),
+)
+TOY_COLUMNS = (("kl_test_nats", "kl_test_se", "test KL (nats)"), ("kl_kde_nats", None, "kernel KL (nats)"))
+FIT_FROM = 100
+"""Smallest m of a slope in m: ten points leave most of the law without mass, another regime."""
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """Samples (n, 2) by T of the networks of one seed and m, and test points (n, 2) of the true law."""
+
+    m: int
+    seed: int
+    samples: dict[float, np.ndarray]
+    test: np.ndarray
 
 
 def sweep_T(results: Path) -> tuple[pd.DataFrame, str]:
@@ -27,6 +63,7 @@ def sweep_m(results: Path) -> tuple[pd.DataFrame, str]:
     return select.rows_or_reference(results, TABLE, lambda frame: select.sweep(frame, "m", FIXED_M))
 
 
+@products.figure("toy_bound_T", TABLE, how=HOW)
 def bound_T(results: Path) -> Figure:
     """Bound (left axis) and test KL (right axis) against T, as published, with the kernel estimate and its floor."""
     frame, source = sweep_T(results)
@@ -61,17 +98,18 @@ def bound_T(results: Path) -> Figure:
     style.color_axis(right, "right", kl.color)
     right.spines["right"].set_visible(True)
     style.legend_below(fig, [left, right], 2)
-    style.title(fig, parts.describe(rows, "T"), [select.band_note(rows, "T")], source)
+    style.title(fig, describe(rows, "T"), [select.band_note(rows, "T")], source)
     return fig
 
 
+@products.figure("toy_bound_m", TABLE, how=HOW)
 def bound_m(results: Path) -> Figure:
     """Bound (both variants) and test KL against m on logarithmic axes, with fitted slopes."""
     frame, source = sweep_m(results)
     rows = select.only(frame, step_rule=select.preferred_rule(frame))
     fig = style.figure(style.PAGE, 2.9)
     left, right = fig.subplots(1, 2)
-    for variant, look in zip(parts.VARIANTS, style.LOOKS, strict=False):
+    for variant, look in zip(VARIANTS, style.LOOKS, strict=False):
         _draw_bound_m(left, select.only(rows, variant=variant), look, f"bound, {variant}")
     _draw_kl_m(right, select.only(rows, variant="published"), style.LOOKS[1])
     for axes, label in ((left, "bound (nats)"), (right, "test KL (nats)")):
@@ -81,56 +119,55 @@ def bound_m(results: Path) -> Figure:
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
     notes = [f"left: {select.band_note(rows, 'm')}", f"{slopes.NOTE}; m from {FIT_FROM}"]
-    style.title(fig, parts.describe(rows, "m"), notes, source)
+    style.title(fig, describe(rows, "m"), notes, source)
     return fig
 
 
+@products.figure("toy_terms_T", TABLE, how=HOW)
 def terms_T(results: Path) -> Figure:
     """The terms of the bound stacked against T, the total as a line, for both variants."""
     frame, source = sweep_T(results)
     rows = select.only(frame, step_rule=select.preferred_rule(frame))
     fig = style.figure(style.PAGE, 3.0)
     panels = fig.subplots(1, 2)
-    for axes, variant in zip(panels, parts.VARIANTS, strict=True):
-        _draw_stack(axes, parts.with_terms(select.only(rows, variant=variant)))
+    for axes, variant in zip(panels, VARIANTS, strict=True):
+        _draw_stack(axes, with_terms(select.only(rows, variant=variant)))
         axes.set(title=f"{variant} variant", xlabel="diffusion time T", ylabel="nats")
     style.legend_below(fig, list(panels), 5)
-    style.title(fig, parts.describe(rows, "T"), [parts.seeds_note(rows, "T")], source)
+    style.title(fig, describe(rows, "T"), [seeds_note(rows, "T")], source)
     return fig
 
 
+@products.figure("toy_variants_T", TABLE, how=HOW)
 def variants_T(results: Path) -> Figure:
     """The bound's two variants side by side, each under both step rules."""
     frame, source = sweep_T(results)
     fig = style.figure(style.PAGE, 2.8)
     panels = fig.subplots(1, 2)
-    for axes, variant in zip(panels, parts.VARIANTS, strict=True):
-        for rule, look in zip(parts.RULES, style.LOOKS, strict=False):
+    for axes, variant in zip(panels, VARIANTS, strict=True):
+        for rule, look in zip(RULES, style.LOOKS, strict=False):
             rows = select.only(frame, variant=variant, step_rule=rule)
             if len(rows):
-                style.curve(axes, select.over_seeds(rows, "T", "bound_nats"), look, parts.rule_label(rows))
+                style.curve(axes, select.over_seeds(rows, "T", "bound_nats"), look, rule_label(rows))
         axes.set(title=f"{variant} variant", xlabel="diffusion time T", ylabel="bound (nats)")
         style.ticks_at(axes, frame["T"].unique())
     style.legend_below(fig, list(panels), 2)
-    style.title(fig, parts.describe(frame, "T", steps=False), [select.band_note(frame, "T")], source)
+    style.title(fig, describe(frame, "T", steps=False), [select.band_note(frame, "T")], source)
     return fig
 
 
+@products.figure("toy_samples_T", ARRAYS, how=HOW)
 def samples_T(results: Path) -> Figure:
     """Samples of one seed's networks against T, the true test points behind in grey."""
-    chosen, source = arrays.clouds_by_T(results)
+    chosen, source = select.arrays_or_reference(results, [ARRAYS], _clouds)
     columns = min(5, len(chosen.samples))
     rows = -(-len(chosen.samples) // columns)
     fig = style.figure(max(style.COLUMN, 1.4 * columns), 1.45 * rows + 0.5)
     panels = np.atleast_1d(fig.subplots(rows, columns, sharex=True, sharey=True)).ravel()
     half = 1.25 * float(np.abs(chosen.test).max())
     for axes, (T, points) in zip(panels, chosen.samples.items(), strict=False):
-        outside = float((np.abs(points) > half).any(axis=1).mean())
         axes.scatter(*chosen.test.T, s=1.2, color="0.72", linewidth=0, rasterized=True)
-        axes.scatter(*points.T, s=1.2, color=style.LOOKS[1].color, linewidth=0, rasterized=True)
-        axes.set(title=f"T = {T:g}", xlim=(-half, half), ylim=(-half, half), aspect="equal")
-        if outside:
-            axes.text(0.03, 0.03, f"{outside:.1%} outside", transform=axes.transAxes, fontsize=5.5)
+        style.cloud(axes, points, half, f"T = {T:g}")
     for axes in panels[len(chosen.samples) :]:
         axes.set_visible(False)
     text = f"samples against T, m = {chosen.m:,}, seed {chosen.seed}"
@@ -142,10 +179,6 @@ def _draw_kl(axes: Axes, rows: pd.DataFrame, x: str, look: style.Look, label: st
     summary = select.over_seeds(rows, x, "kl_test_nats", "kl_test_se")
     if len(summary):
         style.curve(axes, summary, look, label)
-
-
-FIT_FROM = 100
-"""Smallest m of a slope in m: ten points leave most of the law without mass, another regime."""
 
 
 def slope_m(rows: pd.DataFrame, column: str) -> slopes.PowerLaw | None:
@@ -197,12 +230,12 @@ def _draw_line(axes: Axes, law: slopes.PowerLaw | None, m: np.ndarray, look: sty
 
 
 def _draw_stack(axes: Axes, rows: pd.DataFrame) -> None:
-    means = rows.groupby("T")[[*parts.TERMS, "bound_nats"]].mean()
+    means = rows.groupby("T")[[*TERMS, "bound_nats"]].mean()
     T = means.index.to_numpy(float)
     width = 0.8 * float(np.diff(T).min())
     above = np.zeros(len(T))
     below = np.zeros(len(T))
-    for (term, label), look in zip(parts.TERMS.items(), style.LOOKS[1:], strict=True):
+    for (term, label), look in zip(TERMS.items(), style.LOOKS[1:], strict=True):
         height = means[term].to_numpy(float)
         base = np.where(height >= 0, above, below)
         axes.bar(
@@ -217,14 +250,96 @@ def _draw_stack(axes: Axes, rows: pd.DataFrame) -> None:
     style.ticks_at(axes, T)
 
 
-def products() -> list[Product]:
-    """The toy figures."""
-    how = "sh diffusion/run_toy.sh"
-    drawn = {
-        "toy_bound_T": bound_T,
-        "toy_bound_m": bound_m,
-        "toy_terms_T": terms_T,
-        "toy_variants_T": variants_T,
-    }
-    figures = [Product(name, "diffusion", (TABLE,), how, build) for name, build in drawn.items()]
-    return [*figures, Product("toy_samples_T", "diffusion", ("diffusion/images:toy",), how, samples_T)]
+def _clouds(files: list[select.File]) -> Clouds:
+    groups: dict[tuple[int, int, int], dict[float, np.ndarray]] = {}
+    tests: dict[tuple[int, int, int], np.ndarray] = {}
+    for provenance, arrays in files:
+        # Python floats: a T stored as float32 must print, and compare, as the decimal that it was.
+        for m, seed, T, samples in zip(arrays["m"], arrays["seed"], arrays["T"], arrays["samples"], strict=True):
+            key = (select.rank(provenance), int(m), int(seed))
+            groups.setdefault(key, {})[decimal(T)] = samples
+            tests[key] = arrays["test"]
+    sweeps = {key: by_T for key, by_T in groups.items() if len(by_T) > 1}
+    best = max(select.some(sweeps, "sweep over T"), key=lambda key: (key[0], len(sweeps[key]), -key[2]))
+    return Clouds(best[1], best[2], dict(sorted(sweeps[best].items())), tests[best])
+
+
+def decimal(T: np.ndarray) -> float:
+    """A T that was stored as float32, as the decimal that it was."""
+    return float(f"{float(T):.6g}")
+
+
+def with_terms(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with T2 and T3 scaled as they enter the bound: scaled2 = sqrt(2) R T2, scaled3 = sqrt(2) R T3."""
+    factor = np.sqrt(2.0) * rows["R"]
+    return rows.assign(scaled2=factor * rows["term2"], scaled3=factor * rows["term3"])
+
+
+def describe(rows: pd.DataFrame, x: str, *, steps: bool = True) -> str:
+    """The settings that are the same in all rows, as a title.
+
+    Args:
+        rows: rows of one sweep.
+        x: what varies in it, T or m.
+        steps: say the rule of the sampler's grid too.
+    """
+    first = rows.iloc[0]
+    fixed = f"m = {first['m']:,}" if x == "T" else f"T = {first['T']:g}"
+    text = f"{first['dataset'].replace('_', ' ')}, {fixed}, R = {first['R']:,g}, after {first['epoch']:,} epochs"
+    return f"{text}, {rule_label(rows)}" if steps else text
+
+
+def rule_label(rows: pd.DataFrame) -> str:
+    """The rule of the sampler's grid in words, with its number of steps or its step."""
+    first = rows.iloc[0]
+    if first["step_rule"] == "fixed_number":
+        return f"{first['sde_steps']:,} sampler steps"
+    return f"sampler step {(rows['T'] / rows['sde_steps']).median():.2g}"
+
+
+def seeds_note(rows: pd.DataFrame, x: str) -> str:
+    """How many seeds a mean without a band is over."""
+    counts = rows.groupby(x)["seed"].nunique()
+    return "one seed" if counts.max() == 1 else f"means over {select.span(counts)} seeds"
+
+
+def cells(rows: pd.DataFrame, x: str, columns: Columns, variant: str) -> pd.DataFrame:
+    """One line for each value of `x`, one text cell for each of `columns` that has any value.
+
+    Args:
+        rows: rows of one sweep, one step rule and one variant.
+        x: T or m.
+        columns: (column, column of its measurement error or None, heading).
+        variant: written into the second column.
+    """
+    rows = with_terms(rows)
+    found = {heading: select.over_seeds(rows, x, column, se).set_index("x") for column, se, heading in columns}
+    lines = []
+    for value in sorted(rows[x].unique()):
+        line = {x: f"{value:,g}", "variant": variant, "seeds": str(rows.loc[rows[x] == value, "seed"].nunique())}
+        for heading, summary in found.items():
+            there = value in summary.index
+            line[heading] = number(summary.loc[value, "mean"], summary.loc[value, "se"]) if there else ""
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def by_variant(rows: pd.DataFrame, x: str, columns: Columns) -> pd.DataFrame:
+    """`cells` of both variants, without columns that stay empty."""
+    blocks = [
+        cells(of_variant, x, columns, variant)
+        for variant in VARIANTS
+        if len(of_variant := select.only(rows, variant=variant))
+    ]
+    table = pd.concat(blocks, ignore_index=True)
+    return table.loc[:, (table != "").any()]
+
+
+@products.table("toy_table_T", TABLE, how=HOW, x="T")
+@products.table("toy_table_m", TABLE, how=HOW, x="m")
+def toy_sheet(results: Path, x: str) -> Sheet:
+    """Bound, terms and test KL of the toy sweep over `x` (T or m)."""
+    frame, source = sweep_T(results) if x == "T" else sweep_m(results)
+    rows = select.only(frame, step_rule=select.preferred_rule(frame))
+    title = f"Bound and test KL: {describe(rows, x)}"
+    return Sheet(title, products.note(source, products.SEEDS_NOTE), by_variant(rows, x, (*BOUND_COLUMNS, *TOY_COLUMNS)))

@@ -1,22 +1,18 @@
 """Everything that is drawn for the models with a code (Wang et al. 2023): scores of codes, and pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infolab import results as tables
-from scripts import select, style
-from scripts.infodiffusion_sensitivity import SENSITIVITY, sensitivity
-from scripts.mosaic import mosaic
-from scripts.registry import Product, Sheet
+from scripts import products, select, style
+from scripts.products import Sheet
 
-QUALITY = "infodiffusion/quality"
+QUALITY, SENSITIVITY = "infodiffusion/quality", "infodiffusion/sensitivity"
 DATASETS = ("sprites", "digits", "fashion-mnist", "celeba")
 SHOWN = {
     "dci_disentanglement": "DCI\ndisentanglement",
@@ -29,6 +25,20 @@ SHOWN = {
 """Metrics in [0, 1] that one axis takes, and what it calls them."""
 MOST_LINES = 10
 """Coordinates of a code that a figure shows."""
+DISTORTIONS = {
+    "noise": "noise (sd, grey levels of 255)", "blur": "blur (sigma, pixels)", "shift": "shift (pixels)",
+    "mode": "share of a class left out",
+}  # fmt: skip
+"""Distortions in the order of the panels, and what their axes say."""
+ASKED = 5.0
+"""Standard errors by which noise of 40 must be seen (`infolab.metrics.sensitivity`, which needs torch)."""
+
+
+def how(dataset: str) -> str:
+    """The command that makes this data set's rows and pictures."""
+    if dataset in ("sprites", "digits"):
+        return f"sh infodiffusion/run_{dataset}.sh"
+    return f"sh infodiffusion/run_train.sh paper --dataset {dataset}, then its other launchers"
 
 
 def family(model: str) -> str:
@@ -46,21 +56,46 @@ def of_codes(frame: pd.DataFrame, dataset: str) -> pd.DataFrame:
     Raises:
         NoRowsError: there are none.
     """
-    rows = frame[(frame["dataset"] == dataset) & (frame["sampling"] == "none")]
-    if rows.empty:
-        raise select.NoRowsError(f"no metrics of codes of {dataset}")
+    rows = select.some(select.only(frame, dataset=dataset, sampling="none"), f"metrics of codes of {dataset}")
     rows = rows[rows["n"] == rows.groupby("metric")["n"].transform("max")]
     named = rows.assign(name=rows["metric"].str.split("[").str[0], family=rows["model"].map(family))
     last = named.groupby("family")["epoch"].transform("max")
     return named[named["epoch"] == last].drop_duplicates(["name", "model", "seed", "prior"], keep="last")
 
 
+@products.figure("info_sensitivity", SENSITIVITY, how="sh infodiffusion/run_sensitivity.sh")
+def sensitivity(results: Path) -> Figure:
+    """Standard errors of the FID by which each data set's network sees each distortion, over its strength."""
+    rows, source = select.rows_or_reference(results, SENSITIVITY, lambda frame: frame)
+    rows = rows[rows["seed"] == rows["seed"].min()].drop_duplicates(["dataset", "distortion", "strength"], keep="last")
+    fig = style.figure(style.PAGE, 2.5)
+    panels = fig.subplots(1, len(DISTORTIONS), sharey=True)
+    held_out = []
+    for (dataset, own), look in zip(rows.groupby("dataset", sort=False), style.LOOKS, strict=False):
+        held_out.append(f"{dataset} {own['n'].max() + own['n_reference'].max():,}")
+        for axes, name in zip(panels, DISTORTIONS, strict=True):
+            shown = own[own["distortion"] == name].sort_values("strength")
+            axes.plot(shown["strength"], shown["standard_errors"], color=look.color, marker=look.marker, label=dataset)
+    for axes, (name, text) in zip(panels, DISTORTIONS.items(), strict=True):
+        axes.axhline(ASKED, color="0.6", linewidth=0.8, linestyle=":")
+        axes.set_xscale("log", base=2)
+        ticks = sorted(rows.loc[rows["distortion"] == name, "strength"].unique())
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set(xlabel=text, yscale="symlog", ylim=(-1, 300))
+        axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+    panels[0].set_ylabel("standard errors of FID")
+    style.legend_below(fig, list(panels), len(held_out))
+    notes = [f"held-out images: {', '.join(held_out)}", "dotted: asked for, of noise 40"]
+    style.title(fig, "What small feature networks see", notes, source)
+    return fig
+
+
+@products.figure("info_{dataset}_scores", QUALITY, how=how, of=DATASETS)
 def scores(results: Path, dataset: str) -> Figure:
     """Each metric of the codes by model: mean over seeds with its interval, and every seed as a dot."""
     rows, source = select.rows_or_reference(results, QUALITY, partial(of_codes, dataset=dataset))
-    names = [name for name in SHOWN if name in set(rows["name"])]
-    if not names:
-        raise select.NoRowsError(f"no metrics in [0, 1] of {dataset}")
+    names = select.some([name for name in SHOWN if name in set(rows["name"])], f"metrics in [0, 1] of {dataset}")
     fig = style.figure(max(4.6, 1.15 * len(names)), 2.9)
     axes = fig.subplots()
     families = list(rows["family"].unique())
@@ -87,16 +122,12 @@ def scores(results: Path, dataset: str) -> Figure:
     return fig
 
 
+@products.table("info_{dataset}_table", QUALITY, how=how, of=DATASETS)
 def sheet(results: Path, dataset: str) -> Sheet:
     """All metrics of one data set, of codes and of samples: mean over seeds and standard error."""
-
-    def pick(frame: pd.DataFrame) -> pd.DataFrame:
-        rows = frame[frame["dataset"] == dataset]
-        if rows.empty:
-            raise select.NoRowsError(f"no metrics of {dataset}")
-        return rows
-
-    rows, source = select.rows_or_reference(results, QUALITY, pick)
+    rows, source = select.rows_or_reference(
+        results, QUALITY, lambda frame: select.some(select.only(frame, dataset=dataset), f"metrics of {dataset}")
+    )
     lines = []
     for (model, prior, epoch, metric, sampling), group in rows.groupby(
         ["model", "prior", "epoch", "metric", "sampling"], sort=False
@@ -112,8 +143,7 @@ def sheet(results: Path, dataset: str) -> Sheet:
             }
         )  # fmt: skip
     note = "mean ± standard error over seeds; of one seed the metric's own error"
-    whole = "; ".join(part for part in (note, style.SOURCE_NOTE[source]) if part)
-    return Sheet(f"{dataset}: metrics of codes and samples", whole, pd.DataFrame(lines))
+    return Sheet(f"{dataset}: metrics of codes and samples", products.note(source, note), pd.DataFrame(lines))
 
 
 def pictures(results: Path, mode: str, dataset: str) -> tuple[list[dict[str, np.ndarray]], str]:
@@ -122,24 +152,12 @@ def pictures(results: Path, mode: str, dataset: str) -> tuple[list[dict[str, np.
     Raises:
         NoRowsError: there are none.
     """
-    experiment = f"{mode}-{dataset}"
-    for root, source in ((results, "yours"), (results / "reference", "reference")):
-        if (root / "infodiffusion" / "images").is_dir():
-            found = [
-                (str(provenance["finished"]), arrays)
-                for provenance, arrays in tables.read_arrays(root, "infodiffusion", experiment)
-            ]
-            latest = {str(arrays["model"]): arrays for _, arrays in sorted(found, key=lambda pair: pair[0])}
-            if latest:
-                return list(latest.values())[:4], source
-    raise select.NoRowsError(f"no arrays of {experiment} in infodiffusion/images")
 
+    def pick(files: list[select.File]) -> list[dict[str, np.ndarray]]:
+        in_order = sorted(files, key=lambda file: str(file[0]["finished"]))
+        return list({str(arrays["model"]): arrays for _, arrays in in_order}.values())[:4]
 
-def show(axes: Axes, image: np.ndarray, text: str = "") -> None:
-    """A picture without axes, grey or in colours."""
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255 if image.max() > 1 else 1, interpolation="nearest")
-    axes.set_title(text, fontsize=6.5)
-    axes.set_axis_off()
+    return select.arrays_or_reference(results, [f"infodiffusion/images:{mode}-{dataset}"], pick)
 
 
 def row_of(images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -148,6 +166,7 @@ def row_of(images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     return np.concatenate([part for image in images for part in (image, gap)][:-1], axis=1)
 
 
+@products.figure("info_{dataset}_samples", "infodiffusion/images:eval-{dataset}", how=how, of=DATASETS)
 def samples(results: Path, dataset: str) -> Figure:
     """Samples of every model beside training images."""
     found, source = pictures(results, "eval", dataset)
@@ -155,7 +174,7 @@ def samples(results: Path, dataset: str) -> Figure:
     shown += [(family(str(arrays["model"])), arrays["samples"]) for arrays in found]
     fig = style.figure(1.75 * len(shown), 2.3)
     for axes, (text, images) in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        show(axes, mosaic(images / 255), text)
+        style.picture(axes, style.mosaic(images / 255), text)
     style.title(fig, f"{dataset}: samples", [f"seed {int(found[0]['seed'])}"], source)
     return fig
 
@@ -167,6 +186,7 @@ REBUILT = {"diff": CODED, "diffae": CODED, "vanilla": (WITH_X_T, r"its $x_T$; an
 REBUILT_VAE = (("original", "with_x_T"), "its code decoded")
 
 
+@products.figure("info_{dataset}_strips", "infodiffusion/images:interpolate-{dataset}", how=how, of=DATASETS)
 def strips(results: Path, dataset: str) -> Figure:
     """Of each model: ten images between two test images; those two decoded with their x_T and with another one."""
     found, source = pictures(results, "interpolate", dataset)
@@ -174,14 +194,15 @@ def strips(results: Path, dataset: str) -> Figure:
     grid = fig.subplots(len(found), 2, squeeze=False, width_ratios=[10, 6])
     for (left, right), arrays in zip(grid, found, strict=True):
         model = family(str(arrays["model"]))
-        show(left, row_of(arrays["strip"]), f"{model}: between two test images")
+        style.picture(left, row_of(arrays["strip"]), f"{model}: between two test images")
         parts, rebuilt = REBUILT.get(model, REBUILT_VAE)
         both = [arrays[part][place] for place in range(2) for part in parts]
-        show(right, row_of(both), f"twice: image; {rebuilt}")
+        style.picture(right, row_of(both), f"twice: image; {rebuilt}")
     style.title(fig, f"{dataset}: interpolation and reconstruction", [f"seed {int(found[0]['seed'])}"], source)
     return fig
 
 
+@products.figure("info_{dataset}_traversals", "infodiffusion/images:disentangle-{dataset}", how=how, of=DATASETS)
 def traversals(results: Path, dataset: str) -> Figure:
     """Of each model: one coordinate of a code a row, moved from -1.5 to 1.5."""
     found, source = pictures(results, "disentangle", dataset)
@@ -191,22 +212,26 @@ def traversals(results: Path, dataset: str) -> Figure:
         rows = [row_of(row) for row in arrays["traversals"][:MOST_LINES]]
         gap = np.full((1, *rows[0].shape[1:]), 255, rows[0].dtype)
         whole = np.concatenate([part for row in rows for part in (row, gap)][:-1])
-        show(axes, whole, f"{family(str(arrays['model']))}: a coordinate $a_k$ a row, -1.5 to 1.5")
+        style.picture(axes, whole, f"{family(str(arrays['model']))}: a coordinate $a_k$ a row, -1.5 to 1.5")
     style.title(fig, f"{dataset}: traversals of a test image's code", [f"seed {int(found[0]['seed'])}"], source)
     return fig
 
 
+@products.figure("info_{dataset}_redraws", "infodiffusion/images:latent_quality-{dataset}", how=how, of=DATASETS)
 def redraws(results: Path, dataset: str) -> Figure:
     """One test image, and its code with several x_T."""
     found, source = pictures(results, "latent_quality", dataset)
     fig = style.figure(style.PAGE, 0.7 * len(found) + 0.5)
     for (axes,), arrays in zip(fig.subplots(len(found), 1, squeeze=False), found, strict=True):
         images = [arrays["original"][0], *arrays["samples"][:12]]
-        show(axes, row_of(images), f"{family(str(arrays['model']))}: a test image, then its code with other $x_T$")
+        style.picture(
+            axes, row_of(images), f"{family(str(arrays['model']))}: a test image, then its code with other $x_T$"
+        )
     style.title(fig, f"{dataset}: what the code leaves open", [f"seed {int(found[0]['seed'])}"], source)
     return fig
 
 
+@products.figure("info_{dataset}_codes", "infodiffusion/images:plot_latent-{dataset}", how=how, of=DATASETS)
 def scatter(results: Path, dataset: str) -> Figure:
     """The first two coordinates of test codes by label, over draws of the prior."""
     found, source = pictures(results, "plot_latent", dataset)
@@ -222,35 +247,3 @@ def scatter(results: Path, dataset: str) -> Figure:
     fig.colorbar(points, ax=axes, label="label", ticks=values if len(values) <= 12 else None)
     style.title(fig, f"{dataset}: codes (colour: label) and prior (grey)", [f"seed {int(found[0]['seed'])}"], source)
     return fig
-
-
-def how(dataset: str) -> str:
-    """The command that makes this data set's rows and pictures."""
-    if dataset in ("sprites", "digits"):
-        return f"sh infodiffusion/run_{dataset}.sh"
-    return f"sh infodiffusion/run_train.sh paper --dataset {dataset}, then its other launchers"
-
-
-def products() -> list[Product]:
-    """Scores, table and pictures of every data set."""
-    drawn: list[tuple[str, str, Callable[..., Figure]]] = [
-        ("samples", "eval", samples),
-        ("strips", "interpolate", strips),
-        ("traversals", "disentangle", traversals),
-        ("redraws", "latent_quality", redraws),
-        ("codes", "plot_latent", scatter),
-    ]
-    command = "sh infodiffusion/run_sensitivity.sh"
-    found = [Product("info_sensitivity", "infodiffusion", (SENSITIVITY,), command, sensitivity)]
-    for dataset in DATASETS:
-        stem, command = f"info_{dataset}", how(dataset)
-        found.append(Product(f"{stem}_scores", "infodiffusion", (QUALITY,), command, partial(scores, dataset=dataset)))
-        found.append(
-            Product(f"{stem}_table", "infodiffusion", (QUALITY,), command, partial(sheet, dataset=dataset), "tables")
-        )
-        for name, mode, build in drawn:
-            source = f"infodiffusion/images:{mode}-{dataset}"
-            found.append(
-                Product(f"{stem}_{name}", "infodiffusion", (source,), command, partial(build, dataset=dataset))
-            )
-    return found

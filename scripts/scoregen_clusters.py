@@ -1,4 +1,4 @@
-"""Figures of the cluster study: loss and likelihood of the farthest and the nearest pair, and samples."""
+"""What is drawn of the cluster study: loss and likelihood of the farthest and the nearest pair, and samples."""
 
 from pathlib import Path
 
@@ -6,15 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from infolab import results as tables
-from scripts import select, style
-from scripts.mosaic import mosaic
-from scripts.registry import Product
+from scripts import products, select, style
+from scripts.products import Sheet, number
 
 TABLE = "scoregen/clusters"
 PAIRS = ("farthest", "nearest")
 DATASETS = ("mnist", "fashion-mnist", "digits")
-PRESETS = {"paper": 2, "quick": 1}
+ARRAYS = [f"scoregen/images:clusters-{name}" for name in DATASETS]
 HOW = "sh scoregen/run_clusters.sh"
 
 
@@ -29,9 +27,7 @@ def rows_by_set(results: Path) -> tuple[dict[str, pd.DataFrame], str]:
                 best = max(both, key=lambda group: (group["epoch"].max(), group["seed"].nunique()))
                 found.append(best.drop_duplicates(["pair", "seed", "epoch"], keep="last"))
         found = [group for group in found if group["epoch"].nunique() > 2]  # a smoke run is no curve
-        if not found:
-            raise select.NoRowsError("no curves of both pairs")
-        return pd.concat(found)
+        return pd.concat(select.some(found, "curves of both pairs"))
 
     rows, source = select.rows_or_reference(results, TABLE, pick)
     return {name: rows[rows["dataset"] == name] for name in DATASETS if (rows["dataset"] == name).any()}, source
@@ -45,6 +41,7 @@ def difference(rows: pd.DataFrame, column: str = "loss") -> tuple[float, float, 
     return float(gap.mean()), float(gap.std(ddof=1) / np.sqrt(len(gap))) if len(gap) > 1 else float("nan"), len(gap)
 
 
+@products.figure("score_clusters_loss", TABLE, how=HOW)
 def loss(results: Path) -> Figure:
     """Loss on training and held-out images against epoch, both pairs."""
     by_set, source = rows_by_set(results)
@@ -73,9 +70,10 @@ def loss(results: Path) -> Figure:
     return fig
 
 
+@products.figure("score_clusters_samples", *ARRAYS, how=HOW)
 def samples(results: Path) -> Figure:
     """Training images and samples of one seed for both pairs."""
-    chosen, source = _pictures(results)
+    chosen, source = select.arrays_or_reference(results, ARRAYS, _by_set)
     fig = style.figure(style.PAGE, 0.5 + 1.75 * len(chosen))
     grid = fig.subplots(len(chosen), 4, squeeze=False)
     for line, (dataset, by_pair) in zip(grid, chosen.items(), strict=True):
@@ -84,41 +82,51 @@ def samples(results: Path) -> Figure:
             axes.set_axis_off()
             if pair in by_pair:
                 arrays = by_pair[pair]
-                axes.imshow(mosaic(arrays[kind] / (int(arrays["levels"]) - 1)), cmap="gray", vmin=0, vmax=1)
-                axes.set_title(f"{dataset}, {pair}: " + ("training" if kind == "train" else "samples"), fontsize=6.5)
+                text = f"{dataset}, {pair}: " + ("training" if kind == "train" else "samples")
+                image = style.mosaic(arrays[kind] / (int(arrays["levels"]) - 1))
+                style.picture(axes, image, text, interpolation=None)
     style.title(
         fig, "Training images and samples of the two pairs", ["one seed, evenly chosen training images"], source
     )
     return fig
 
 
-def _pictures(results: Path) -> tuple[dict[str, dict[str, dict[str, np.ndarray]]], str]:
-    for root, source in ((results, "yours"), (results / "reference", "reference")):
-        found: dict[str, dict[str, dict[str, np.ndarray]]] = {}
-        for dataset in DATASETS:
-            files = (
-                tables.read_arrays(root, "scoregen", f"clusters-{dataset}")
-                if (root / "scoregen/images").is_dir()
-                else []
+def _by_set(files: list[select.File]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """By data set and pair, the arrays of the largest run, of its first seed."""
+    found: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+    for provenance, arrays in sorted(files, key=lambda file: (select.rank(file[0]), -int(file[1]["seed"]))):
+        if select.rank(provenance):
+            dataset = str(provenance["experiment"]).removeprefix("clusters-")
+            found.setdefault(dataset, {})[str(arrays["pair"])] = arrays  # the last of a pair stays
+    select.some(found, "pictures of clusters but a smoke run's")
+    return {name: found[name] for name in DATASETS if name in found}
+
+
+@products.table("score_table_clusters", TABLE, how=HOW)
+def cluster_sheet(results: Path) -> Sheet:
+    """Both pairs of each data set: clusters, distance, last losses, NLL, and the difference of the pairs."""
+    by_set, source = rows_by_set(results)
+    lines = []
+    for name, rows in by_set.items():
+        last = rows[rows["epoch"] == rows["epoch"].max()]
+        for pair in PAIRS:
+            own = last[last["pair"] == pair]
+            lines.append(
+                {
+                    "data set": name,
+                    "pair": pair,
+                    "clusters": own["clusters"].iloc[0],
+                    "centre distance": f"{own['centre_distance'].iloc[0]:.2f}",
+                    "loss": select.mean_text(own, "loss"),
+                    "loss, held out": select.mean_text(own, "loss_test"),
+                    "bits/dim, held out": select.mean_text(own, "nll_bpd"),
+                    "histogram": select.mean_text(own, "histogram_bpd"),
+                }
             )
-            ranked = sorted((one for one in files if one[0]["preset"] in PRESETS), key=_rank)
-            of_set = {str(arrays["pair"]): arrays for _, arrays in ranked}  # the last of a pair stays
-            if of_set:
-                found[dataset] = of_set
-        if found:
-            return found, source
-    raise select.NoRowsError("no pictures of clusters")
-
-
-def _rank(one: tuple[dict, dict[str, np.ndarray]]) -> tuple[int, int]:
-    provenance, arrays = one
-    return PRESETS[provenance["preset"]], -int(arrays["seed"])
-
-
-def products() -> list[Product]:
-    """The figures of the clusters."""
-    pictures = tuple(f"scoregen/images:clusters-{name}" for name in DATASETS)
-    return [
-        Product("score_clusters_loss", "scoregen", (TABLE,), HOW, loss),
-        Product("score_clusters_samples", "scoregen", pictures, HOW, samples),
-    ]
+        gaps = [number(*difference(rows, column)[:2]) for column in ("loss", "loss_test", "nll_bpd")]
+        labels = {"data set": name, "pair": "farthest - nearest", "clusters": "", "centre distance": ""}
+        lines.append(
+            {**labels, "loss": gaps[0], "loss, held out": gaps[1], "bits/dim, held out": gaps[2], "histogram": ""}
+        )
+    note = "mean ± standard error over seeds, differences paired by seed; NLL by I-MMSE, an upper bound"
+    return Sheet("Farthest and nearest pair of clusters", products.note(source, note), pd.DataFrame(lines))

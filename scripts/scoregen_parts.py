@@ -29,11 +29,8 @@ def kl_of(frame: pd.DataFrame, sweep: str, **settings: object) -> pd.DataFrame:
     Raises:
         NoRowsError: there are none.
     """
-    rows = select.only(frame, sweep=sweep, **settings)
-    if rows.empty:
-        words = [sweep.replace("_", " "), *(f"{name} {item}" for name, item in settings.items())]
-        raise select.NoRowsError(f"no rows of {', '.join(words)}")
-    return rows
+    words = [sweep.replace("_", " "), *(f"{name} {item}" for name, item in settings.items())]
+    return select.some(select.only(frame, sweep=sweep, **settings), f"rows of {', '.join(words)}")
 
 
 def largest(rows: pd.DataFrame, by: list[str], count: str) -> pd.DataFrame:
@@ -42,9 +39,7 @@ def largest(rows: pd.DataFrame, by: list[str], count: str) -> pd.DataFrame:
     Raises:
         NoRowsError: there are no rows.
     """
-    groups = [group for _, group in rows.groupby(by)]
-    if not groups:
-        raise select.NoRowsError("no rows")
+    groups = select.some([group for _, group in rows.groupby(by)], "rows")
     best = max(
         groups, key=lambda group: (group["epoch"].max(), group[count].nunique(), group["width"].max(), len(group))
     )

@@ -1,4 +1,4 @@
-"""Figures of the 1-D sweeps: capacity, distance of the modes, sample size, and the bound's curve over training time."""
+"""What is drawn of the 1-D studies: KL over training, batches, densities, capacity, distance, sample size, bound."""
 
 from pathlib import Path
 
@@ -7,11 +7,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scripts import products, select, slopes, style
 from scripts import scoregen_parts as parts
-from scripts import select, slopes, style
-from scripts.registry import Product
+from scripts.products import Sheet
 
-CAPACITY = "scoregen/capacity"
+CAPACITY, DENSITY = "scoregen/capacity", "scoregen/density"
+HOW = "sh scoregen/run_mixture.sh"
+FINE = "thin: single seeds; ring: the least mean"
+OPTIMIZERS = ("sgd", "adam")
 SWEEPS = {"samples_m=n": "m = n", "samples_fixed_m": "fixed m"}
 MODELS = {"features": "random features, gradient flow", "swish": "Swish network, SGD"}
 SHOWN_N = 5
@@ -20,6 +23,147 @@ LEAST_SIZES = 3
 """Sample sizes that a slope needs."""
 
 
+def by_optimizer(results: Path, mu: float = 3.0) -> tuple[dict[str, pd.DataFrame], str]:
+    """The KL curves of `dynamics` of each optimiser that has any, all of them the user's or all the reference's.
+
+    Raises:
+        NoRowsError: there are none.
+    """
+    rows, source = parts.kl_rows(results, "dynamics", mu=mu, network="swish", scaling="sqrt")
+    there = [optimizer for optimizer in OPTIMIZERS if (rows["optimizer"] == optimizer).any()]
+    return {optimizer: _published(select.only(rows, optimizer=optimizer)) for optimizer in there}, source
+
+
+def dynamics(results: Path, optimizer: str, mu: float = 3.0) -> tuple[pd.DataFrame, str]:
+    """The KL curves of one optimiser at the published settings, the batch size with the largest study first.
+
+    Raises:
+        NoRowsError: there are none, or the user has rows of the other optimiser only.
+    """
+    curves, source = by_optimizer(results, mu)
+    if optimizer not in curves:
+        raise select.NoRowsError(f"no rows of dynamics, optimizer {optimizer} in {parts.KL}")
+    return curves[optimizer], source
+
+
+def _published(rows: pd.DataFrame) -> pd.DataFrame:
+    if (rows["optimizer"] == "sgd").all() and (rows["batch"] == 500).any():
+        rows = select.only(rows, batch=500)
+    return parts.largest(rows, parts.RUN, "seed")
+
+
+@products.figure("score_kl_epochs", parts.KL, how=HOW)
+def kl_epochs(results: Path) -> Figure:
+    """KL against epoch for both optimisers, each seed and the mean with its band."""
+    curves, source = by_optimizer(results)
+    fig = style.figure(style.PAGE, 2.9)
+    panels = fig.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axes, rows, look in zip(panels, curves.values(), style.LOOKS, strict=False):
+        _draw_seeds(axes, rows, look)
+        summary = select.over_seeds(rows, "epoch", "kl_nats")
+        style.curve(axes, summary.assign(half=summary["half"].fillna(0)), _without_marker(look), "mean", floor=0.01)
+        least = summary.loc[summary["mean"].idxmin()]
+        axes.plot(least["x"], least["mean"], "o", markersize=7, markerfacecolor="none", markeredgecolor=look.color)
+        axes.annotate(f"{least['mean']:.2f} at {least['x']:,.0f}", (least["x"], least["mean"]), (0, -14),
+                      textcoords="offset points", ha=_side(least["x"], summary["x"]), fontsize=6.5)  # fmt: skip
+        axes.set(title=parts.setting(rows), xlabel="epoch")
+    panels[0].set_ylabel("KL(p0 || p) (nats)")
+    style.log_y(panels[0])
+    first = rows.iloc[0]
+    text = f"Exact KL over training: two modes at ±{first['mu']:g}, n = {first['n']:,}"
+    style.title(fig, text, [f"{select.band_note(rows, 'epoch', 'kl_nats')}; {FINE}"], source)
+    return fig
+
+
+@products.figure("score_batches", parts.KL, how=HOW)
+def batches(results: Path) -> Figure:
+    """KL against epoch under SGD for every batch size of one width."""
+    kind = {"optimizer": "sgd", "network": "swish", "scaling": "sqrt", "mu": 3.0}
+
+    def pick(frame: pd.DataFrame) -> pd.DataFrame:
+        parts.kl_of(frame, "dynamics", **kind)
+        return parts.kl_of(frame, "dynamics")
+
+    every, source = select.rows_or_reference(results, parts.KL, pick)
+    rows = parts.kl_of(every, "dynamics", **kind)
+    shared = parts.largest(rows, ["n", "width", "lr"], "batch")
+    rows = rows.merge(shared[["n", "width", "lr"]].drop_duplicates())
+    fig = style.figure(style.COLUMN * 1.35, 2.9)
+    axes = fig.subplots()
+    for batch, look in zip(sorted(rows["batch"].unique()), style.LOOKS, strict=False):
+        own = parts.largest(select.only(rows, batch=batch), parts.RUN, "seed")
+        label = "full batch" if batch == own["n"].iloc[0] else f"batch {batch:,}"
+        style.curve(axes, select.over_seeds(own, "epoch", "kl_nats"), _without_marker(look), label, floor=0.01)
+    axes.set(xlabel="epoch", ylabel="KL(p0 || p) (nats)")
+    style.log_y(axes)
+    axes.legend()
+    text = f"SGD {rows['lr'].iloc[0]:g} by batch size, width {rows['width'].iloc[0]:,}"
+    style.title(fig, text, [select.band_note(own, "epoch", "kl_nats"), *_divergence_note(every)], source)
+    return fig
+
+
+@products.figure("score_densities", DENSITY, how=HOW)
+def densities(results: Path) -> Figure:
+    """Learned densities at three epochs, near and distant modes, every seed, the target behind."""
+    frame, source = select.rows_or_reference(results, DENSITY, _density_rows)
+    modes = sorted(frame["mu"].unique())
+    by_mode = [parts.largest(select.only(frame, mu=mu, optimizer="adam"), parts.RUN, "seed") for mu in modes]
+    epochs = sorted(by_mode[0]["epoch"].unique())
+    fig = style.figure(style.PAGE, 1.7 * len(modes) + 0.6)
+    grid = fig.subplots(len(modes), len(epochs), squeeze=False, sharey="row", sharex="row")
+    for line, rows in zip(grid, by_mode, strict=True):
+        for axes, epoch in zip(line, epochs, strict=False):
+            _draw_density(axes, select.only(rows, epoch=epoch))
+            axes.set_title(f"modes at ±{rows['mu'].iloc[0]:g}, epoch {epoch:,}")
+        line[0].set_ylabel("density")
+    for axes in grid[-1]:
+        axes.set_xlabel("x")
+    style.legend_below(fig, [grid[0, 0]], 2)
+    studies = [f"±{rows['mu'].iloc[0]:g}: {parts.setting(rows)}, {rows['seed'].nunique()} seeds" for rows in by_mode]
+    style.title(fig, "Learned densities", studies, source)
+    return fig
+
+
+def _density_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    return select.some(select.only(frame, network="swish", optimizer="adam"), "densities")
+
+
+def _draw_density(axes: Axes, rows: pd.DataFrame) -> None:
+    target, learned = style.LOOKS[0], style.LOOKS[1]
+    for index, (_, own) in enumerate(rows.groupby("seed")):
+        own = own.sort_values("x")
+        if index == 0:
+            axes.fill_between(own["x"], own["target"], color=target.color, alpha=0.2, linewidth=0, label="target")
+        label = "learned, each seed" if index == 0 else None
+        axes.plot(own["x"], own["density"], color=learned.color, linewidth=0.7, alpha=0.8, label=label)
+
+
+def _draw_seeds(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
+    for _, own in rows.groupby("seed"):
+        own = own.sort_values("epoch")
+        axes.plot(own["epoch"], own["kl_nats"], color=look.color, linewidth=0.5, alpha=0.35)
+
+
+def _side(x: float, every: pd.Series) -> str:
+    """Alignment of a label at x that keeps it within the axes: it ends at the last epochs and starts at the first."""
+    place = (x - every.min()) / max(every.max() - every.min(), 1)
+    return "right" if place > 0.8 else "left" if place < 0.1 else "center"
+
+
+def _without_marker(look: style.Look) -> style.Look:
+    return style.Look(look.color, look.line, "", look.hatch)
+
+
+def _divergence_note(every: pd.DataFrame) -> list[str]:
+    rows = select.only(every, scaling="standard")
+    gone = rows[rows["diverged"].astype(bool)]
+    if gone.empty:
+        return []
+    seeds, first = rows["seed"].nunique(), gone.groupby("seed")["epoch"].min()
+    return [f"without the factor 1/√m: {len(first)} of {seeds} seeds diverge, by epoch {np.max(first):,}"]
+
+
+@products.figure("score_capacity", CAPACITY, how="sh scoregen/run_capacity.sh")
 def capacity(results: Path) -> Figure:
     """KL at epoch 1,000, and the first epoch with a small KL, against the width."""
     rows, source = select.rows_or_reference(results, CAPACITY, capacity_rows)
@@ -55,12 +199,12 @@ def capacity_rows(frame: pd.DataFrame) -> pd.DataFrame:
         group for _, group in frame.groupby(["max_epochs", "threshold", "n", "mu"]) if group["width"].nunique() > 1
     ]
     groups = [group for group in groups if group["kl_at_1000"].notna().any()]
-    if not groups:
-        raise select.NoRowsError("no sweep over the width that reaches epoch 1,000")
+    groups = select.some(groups, "sweep over the width that reaches epoch 1,000")
     best = max(groups, key=lambda group: (group["max_epochs"].iloc[0], group["width"].nunique()))
     return best.drop_duplicates(["width", "seed"], keep="last").sort_values(["width", "seed"])
 
 
+@products.figure("score_distance", parts.KL, how="sh scoregen/run_mixture.sh")
 def distance(results: Path) -> Figure:
     """KL against the distance of the modes, and how wrongly the right mode is weighed."""
     rows, source = parts.kl_rows(results, "distance")
@@ -100,6 +244,7 @@ def _near(rows: pd.DataFrame, epoch: int) -> int:
     return int(known[np.argmin(np.abs(known - epoch))])
 
 
+@products.figure("score_samples", parts.KL, how="sh scoregen/run_samples.sh")
 def samples(results: Path) -> Figure:
     """KL at the early-stopped time against n, with log-log slopes beside -2/5."""
     found, source = all_samples(results)
@@ -165,10 +310,7 @@ def of_samples(results: Path, sweep: str, network: str) -> tuple[pd.DataFrame, s
 
 def _sample_rows(results: Path) -> tuple[pd.DataFrame, str]:
     def pick(frame: pd.DataFrame) -> pd.DataFrame:
-        rows = frame[frame["sweep"].isin(SWEEPS) & frame["network"].isin(MODELS)]
-        if rows.empty:
-            raise select.NoRowsError("no sample-size sweep")
-        return rows
+        return select.some(frame[frame["sweep"].isin(SWEEPS) & frame["network"].isin(MODELS)], "sample-size sweep")
 
     return select.rows_or_reference(results, parts.KL, pick)
 
@@ -207,6 +349,7 @@ def _draw_guide(axes: Axes) -> None:
     axes.plot(x, level * (x / x[0]) ** -0.4, color="black", linewidth=0.7, linestyle=(0, (1, 2)), label="slope -2/5")
 
 
+@products.figure("score_bound_time", parts.KL, how="sh scoregen/run_features.sh")
 def bound_time(results: Path) -> Figure:
     """KL of the theorem's model against training time for several m = n, and the bound with fitted constants."""
     rows, source = parts.kl_rows(results, "samples_m=n", network="features")
@@ -236,12 +379,79 @@ def bound_time(results: Path) -> Figure:
     return fig
 
 
-def products() -> list[Product]:
-    """The figures of the sweeps."""
-    runs = {"capacity": "capacity", "distance": "mixture", "samples": "samples", "bound_time": "features"}
-    tables = {name: CAPACITY if name == "capacity" else parts.KL for name in runs}
-    drawn = {"capacity": capacity, "distance": distance, "samples": samples, "bound_time": bound_time}
-    return [
-        Product(f"score_{name}", "scoregen", (tables[name],), f"sh scoregen/run_{runs[name]}.sh", build)
-        for name, build in drawn.items()
-    ]
+@products.table("score_table_minima", parts.KL, how="sh scoregen/run_mixture.sh")
+def minima(results: Path) -> Sheet:
+    """For each optimiser: epoch and value of the least KL, and the KL at the end, by seed and over seeds."""
+    curves, source = by_optimizer(results)
+    lines = []
+    for rows in curves.values():
+        best = parts.at_best(rows, ["seed"]).set_index("seed")
+        last = rows[rows["epoch"] == rows["epoch"].max()].set_index("seed")
+        before = int((best["epoch"] < rows["epoch"].max()).sum())
+        rise = last["kl_nats"] / best["kl_nats"]
+        lines.append(
+            {
+                "setting": parts.setting(rows),
+                "seeds": str(len(best)),
+                "least KL (nats)": select.mean_text(best, "kl_nats"),
+                "at epoch": f"{best['epoch'].median():,.0f} ({best['epoch'].min():,.0f} to {best['epoch'].max():,.0f})",
+                "before the end": f"{before} of {len(best)}",
+                "last / least": f"{rise.median():.2f} ({rise.min():.2f} to {rise.max():.2f})",
+                "right mode, last": select.mean_text(last, "mass_right"),
+            }
+        )
+    note = "mean ± standard error over seeds; median (range) of epochs and ratios"
+    return Sheet("Least KL over training and at its end", products.note(source, note), pd.DataFrame(lines))
+
+
+@products.table("score_table_capacity", CAPACITY, how="sh scoregen/run_capacity.sh")
+def capacity_sheet(results: Path) -> Sheet:
+    """KL at epoch 1,000 and the first epoch with a small KL, by width."""
+    rows, source = select.rows_or_reference(results, CAPACITY, capacity_rows)
+    lines = []
+    for width, own in rows.groupby("width"):
+        first = [f"{value:,.0f}" if np.isfinite(value) else "never" for value in own["first_epoch_below"]]
+        lines.append(
+            {
+                "width": f"{width:,}",
+                "seeds": str(len(own)),
+                "KL at epoch 1,000 (nats)": select.mean_text(own, "kl_at_1000"),
+                "first epoch below": ", ".join(first),
+                "least KL seen (nats)": select.mean_text(own, "kl_least"),
+            }
+        )
+    threshold, most = rows["threshold"].iloc[0], rows["max_epochs"].iloc[0]
+    note = f"mean ± standard error over seeds; small: KL <= {threshold:g} nats; never: not within {most:,} epochs"
+    return Sheet("Capacity", products.note(source, note), pd.DataFrame(lines))
+
+
+@products.table("score_table_slopes", parts.KL, how="sh scoregen/run_samples.sh")
+def slope_sheet(results: Path) -> Sheet:
+    """Log-log slopes of the early-stopped KL in n, with 95% intervals, beside -2/5."""
+    found, source = all_samples(results)
+    lines = []
+    for (sweep, network), best in found.items():
+        n = best["n"].to_numpy(float)
+        kl, time = (slopes.power_law(n, best[column].to_numpy(float)) for column in ("kl_nats", "time"))
+        lines.append(
+            {
+                "model": MODELS[network],
+                "sweep": SWEEPS[sweep],
+                "n": f"{n.min():,.0f} to {n.max():,.0f}",
+                "slope of the least KL": _slope(kl),
+                "is it a line (p)": _p(kl),
+                "slope of its time": _slope(time),
+                "is that a line (p)": _p(time),
+                "theorem": "KL <= c n^(-2/5) at time n^(2/5)" if sweep == "samples_m=n" else "",
+            }
+        )
+    note = f"{slopes.NOTE}; p from the spread over seeds; the theorem bounds the KL from above, at m = n"
+    return Sheet("Slopes of the early-stopped KL in the sample size", products.note(source, note), pd.DataFrame(lines))
+
+
+def _slope(law: slopes.PowerLaw) -> str:
+    return "none" if law.slope is None else str(law.slope)
+
+
+def _p(law: slopes.PowerLaw) -> str:
+    return f"{law.p:.2g}" if np.isfinite(law.p) else ""

@@ -1,14 +1,22 @@
 """Which rows a figure stands on: one sweep, at one epoch, without duplicates; means and intervals over seeds."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from infolab import results as tables
+from scripts.products import number
+
+File = tuple[dict[str, Any], dict[str, np.ndarray]]
+"""Provenance and arrays of one file of pictures or points."""
+Picked = TypeVar("Picked")
+Found = TypeVar("Found", bound=Sized)
+PRESETS = {"paper": 2, "quick": 1}
 
 
 class NoRowsError(Exception):
@@ -41,10 +49,62 @@ def _state(root: Path, table: str) -> tuple[tuple[str, int], ...]:
     return tuple((path.name, path.stat().st_mtime_ns) for path in tables.files(root, table))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=16)
 def _read(root: Path, table: str, state: tuple[tuple[str, int], ...]) -> pd.DataFrame:
     # One process draws many figures from one table: it is read once for each state of its files. Nobody writes into it.
     return tables.read(root, table)
+
+
+def arrays_or_reference(
+    results: Path, experiments: Sequence[str], pick: Callable[[list[File]], Picked]
+) -> tuple[Picked, str]:
+    """Apply `pick` to the user's array files of these experiments or, where it finds nothing there, to the reference's.
+
+    Args:
+        results: the results folder.
+        experiments: of one paper, as a product's sources name them: `diffusion/images:toy`.
+        pick: what is shown of the files of all of them; raises NoRowsError where that is nothing.
+
+    Returns:
+        What `pick` returned, and "yours" or "reference".
+
+    Raises:
+        NoRowsError: neither has them.
+    """
+    folder, names = experiments[0].split(":")[0], [one.split(":")[1] for one in experiments]
+    problem = f"no arrays of {', '.join(names)} in {folder}"
+    for root, source in ((results, "yours"), (results / "reference", "reference")):
+        files = [file for name in names for file in _arrays(root, folder, name)]
+        if files:
+            try:
+                return pick(files), source
+            except NoRowsError as error:
+                problem = f"{error} in {folder} ({', '.join(names)})"
+    raise NoRowsError(problem)
+
+
+def _arrays(root: Path, folder: str, name: str) -> list[File]:
+    """The files below `root` itself (where it has none, the reader turns to its reference)."""
+    if not (root / folder).is_dir():
+        return []
+    files = tables.read_arrays(root, folder.split("/")[0], name)
+    return [file for file in files if (root / folder / f"{file[0]['run_id']}.npz").exists()]
+
+
+def rank(provenance: dict[str, Any]) -> int:
+    """Of two runs the one of the higher rank is shown; a smoke run (0) never stands in for a real one."""
+    return PRESETS.get(str(provenance.get("preset")), 0)
+
+
+def some(found: Found, what: str) -> Found:
+    """`found`, rows or groups or files, if there are any.
+
+    Raises:
+        NoRowsError: there are none: "no `what`".
+    """
+    if len(found) == 0:
+        raise NoRowsError(f"no {what}")
+    return found
 
 
 def sweep(frame: pd.DataFrame, x: str, fixed: Sequence[str]) -> pd.DataFrame:
@@ -58,9 +118,9 @@ def sweep(frame: pd.DataFrame, x: str, fixed: Sequence[str]) -> pd.DataFrame:
         NoRowsError: `x` does not vary in any group.
     """
     candidates = [group for _, group in frame.groupby([*fixed, "epoch"]) if group[x].nunique() > 1]
-    if not candidates:
-        raise NoRowsError(f"no sweep over {x}")
-    best = max(candidates, key=lambda group: (group["epoch"].iloc[0], group[x].nunique(), len(group)))
+    best = max(
+        some(candidates, f"sweep over {x}"), key=lambda group: (group["epoch"].iloc[0], group[x].nunique(), len(group))
+    )
     best = _one_grid(best, x).sort_values([x, "seed", "sde_steps"])
     return best.drop_duplicates([x, "seed", "step_rule", "variant"], keep="last")
 
@@ -112,6 +172,16 @@ def over_seeds(frame: pd.DataFrame, x: str, y: str, se: str | None = None) -> pd
     return pd.DataFrame(records, columns=["x", "mean", "se", "half", "n"])
 
 
+def mean_text(rows: pd.DataFrame, y: str, se: str | None = None) -> str:
+    """Mean and standard error of `y` over all rows, one a seed, as a cell (see `over_seeds`); "" without values.
+
+    >>> mean_text(pd.DataFrame({"y": [0.0, 2.0]}), "y")
+    '1.0 ± 1.0'
+    """
+    summary = over_seeds(rows.assign(all=0), "all", y, se)
+    return "" if summary.empty else number(summary["mean"].iloc[0], summary["se"].iloc[0])
+
+
 def t_half(values: np.ndarray) -> float:
     """Half-width of the 95% t-interval of the mean of n >= 2 independent values, t_{0.975, n-1} s / sqrt(n).
 
@@ -130,11 +200,20 @@ def band_note(frame: pd.DataFrame, x: str, y: str | None = None) -> str:
     """
     there = frame if y is None else frame.dropna(subset=[y])
     counts = there.groupby(x)["seed"].nunique()
-    low, high = int(counts.min()), int(counts.max())
     left_out = f"; {len(frame) - len(there):,} of {len(frame):,} without a value" if len(there) < len(frame) else ""
-    if high == 1:
+    if counts.max() == 1:
         return f"one seed; bars, where drawn: 95% interval of the measurement{left_out}"
-    return f"band: 95% interval of the mean over {high if low == high else f'{low} to {high}'} seeds{left_out}"
+    return f"band: 95% interval of the mean over {span(counts)} seeds{left_out}"
+
+
+def span(counts: "pd.Series[int]") -> str:
+    """The least and the largest count in words.
+
+    >>> span(pd.Series([3, 3])), span(pd.Series([2, 3]))
+    ('3', '2 to 3')
+    """
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def share_interval(k: np.ndarray, n: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

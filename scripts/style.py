@@ -18,6 +18,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from infolab import atomic
+from scripts.products import SOURCE_NOTE
 
 COLUMN = 3.4
 """Width of one text column of a paper, inches."""
@@ -28,7 +29,6 @@ PLAIN = FuncFormatter(lambda value, _: f"{value:,.10g}")
 """Tick labels without powers of ten: 20,000."""
 LETTER = 0.56
 """Width of a letter of a title, in units of its size: longer lines are broken, lest the figure's edge cut them."""
-SOURCE_NOTE = {"yours": "", "reference": "reference data (this repository's own runs)"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,34 @@ def legend_below(fig: Figure, axes: Sequence[Axes], columns: int) -> None:
     fig.legend(handles=list(entries.values()), labels=list(entries), loc="outside lower center", ncols=columns)
 
 
+def mosaic(images: np.ndarray, side: int = 4) -> np.ndarray:
+    """At most side x side images (n, h, w[, 3]) as one picture, a white line between them."""
+    side = min(side, int(np.sqrt(len(images))))
+    h, w = images.shape[1:3]
+    out = np.ones((side * (h + 1) - 1, side * (w + 1) - 1, *images.shape[3:]))
+    for index in range(side * side):
+        top, left = (index // side) * (h + 1), (index % side) * (w + 1)
+        out[top : top + h, left : left + w] = images[index]
+    return out
+
+
+def picture(axes: Axes, image: np.ndarray, text: str = "", *, interpolation: str | None = "nearest") -> None:
+    """A picture without axes, grey or in colours: of 256 levels, or in [0, 1]."""
+    top = 255 if image.max() > 1 else 1
+    axes.imshow(image, cmap="gray", vmin=0, vmax=top, interpolation=interpolation)
+    axes.set_title(text, fontsize=6.5)
+    axes.set_axis_off()
+
+
+def cloud(axes: Axes, points: np.ndarray, half: float, name: str) -> None:
+    """Points (n, 2) in red in a square from -half to half, and how many lie outside it."""
+    axes.scatter(*points.T, s=1.2, color=LOOKS[1].color, linewidth=0, rasterized=True)
+    axes.set(title=name, xlim=(-half, half), ylim=(-half, half), aspect="equal")
+    outside = float((np.abs(points) > half).any(axis=1).mean())
+    if outside:
+        axes.text(0.03, 0.03, f"{outside:.1%} outside", transform=axes.transAxes, fontsize=5.5)
+
+
 def color_axis(axes: Axes, side: str, color: str) -> None:
     """Tie one of two y axes to the colour of its lines."""
     axes.spines[side].set_color(color)
@@ -165,19 +193,12 @@ def log_y(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def save(fig: Figure, stem: Path) -> list[Path]:
-    """Write `<stem>.pdf` and `<stem>.png` (200 dpi), each whole or not at all; the same figure gives the same bytes.
-
-    The PNG comes last: it is the file that make looks at.
-    """
-    paths = []
+def save(fig: Figure, paths: Sequence[Path]) -> None:
+    """Write the figure (200 dpi) as .pdf and .png, each whole or not at all; the same figure gives the same bytes."""
     fig.draw_without_rendering()
     # Both files share one layout, which takes as long to find as the rest of the drawing.
     fig.set_layout_engine("none")
-    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        buffer = io.BytesIO()
-        fig.savefig(buffer, format=kind, dpi=200, metadata=metadata)
-        path = stem.with_name(f"{stem.name}.{kind}")
+    for path in paths:
+        buffer, kind = io.BytesIO(), path.suffix[1:]
+        fig.savefig(buffer, format=kind, dpi=200, metadata={"CreationDate" if kind == "pdf" else "Software": None})
         atomic.write_bytes(path, buffer.getvalue())
-        paths.append(path)
-    return paths

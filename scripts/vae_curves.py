@@ -1,6 +1,6 @@
-"""Figures of what a VAE does over its epochs: bounds, losses, log p(x), mutual information beside memorization."""
+"""What is drawn of a VAE over its epochs: bounds, losses, log p(x), imported losses; which rows that stands on."""
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,37 +8,130 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts import select, style
-from scripts import vae_parts as parts
-from scripts.registry import Product
+from scripts import products, select, style
+from scripts.products import Sheet, number
 
-HOW = {"digits": "sh vae/run_vae.sh", "celeba": "sh vae/run_vae.sh paper --dataset celeba"}
+CURVES, BOUNDS, LOSSES = (f"vae/{name}" for name in ("curves", "bounds", "imported_losses"))
+DATASETS = ("digits", "fashion-mnist", "mnist", "cifar10", "celeba")
+IMPORTED = ("mnist", "cifar10", "celeba")
+HOW_IMPORTED = "python -m vae.memorization import DIR"
+LEAST = 200
+"""Images below which a grid is a smoke run, of which no figure is drawn."""
+ESTIMATORS = {
+    "untrained-decoder": "untrained decoder (published)",
+    "ghost": "ghost decoder",
+    "held-out": "held out (mean score)",
+}
 BAND = "bars: 95% interval over images"
+EPOCHS = (6, 10, 20, 50, 100)
+"""Epochs of the published table; the nearest measured ones are shown."""
 
 
 def how(dataset: str) -> str:
     """The command that makes the curves of a data set."""
-    return HOW.get(dataset, f"sh vae/run_vae.sh paper --dataset {dataset}")
+    return "sh vae/run_vae.sh" + ("" if dataset == "digits" else f" paper --dataset {dataset}")
 
 
-def how_grid(dataset: str) -> str:
-    """The command that makes the grid of a data set."""
-    return how(dataset).replace("run_vae", "run_memorization")
+def rows(
+    results: Path, table: str, dataset: str, pick: Callable[[pd.DataFrame], pd.DataFrame]
+) -> tuple[pd.DataFrame, str]:
+    """What `pick` takes of the rows of one data set, and whose they are.
+
+    Raises:
+        NoRowsError: there are none.
+    """
+
+    def of_set(frame: pd.DataFrame) -> pd.DataFrame:
+        mine = frame[(frame["dataset"] == dataset) & (frame["m"] >= LEAST if "m" in frame else True)]
+        return pick(select.some(mine, f"rows of {dataset}"))
+
+    return select.rows_or_reference(results, table, of_set)
 
 
-def _line(axes: Axes, rows: pd.DataFrame, column: str, look: style.Look, label: str) -> None:
-    if rows[column].notna().any():
-        error = column.removesuffix("_nats") + "_se"
-        style.curve(axes, select.over_seeds(rows, "epoch", column, error), look, label)
+def largest(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Of the groups of equal `by`, the one with the most images, learning rates, epochs and runs.
+
+    Raises:
+        NoRowsError: there are no rows.
+    """
+    groups = select.some([group for _, group in frame.groupby(by)], "rows")
+    runs = "L" if "L" in frame else "m"
+    return max(
+        groups, key=lambda group: (group["m"].max(), group["lr"].nunique(), group["epoch"].max(), group[runs].max())
+    )
 
 
+def full_rows(results: Path, dataset: str, table: str = CURVES) -> tuple[pd.DataFrame, str]:
+    """Rows of the runs on all images and of their ghosts: the model and seed with the most images, rates and epochs."""
+
+    def pick(frame: pd.DataFrame) -> pd.DataFrame:
+        chosen = largest(frame[frame["mode"] != "cv"], ["model", "seed"])
+        m = chosen.loc[chosen["mode"] == "full", "m"].max()
+        return chosen[(chosen["mode"] == "ghost") | (chosen["m"] == m)]
+
+    return rows(results, table, dataset, pick)
+
+
+def imported_rows(results: Path, dataset: str) -> tuple[pd.DataFrame, str]:
+    """Losses of imported networks: at each learning rate one grid, the one of the most networks and then epochs."""
+
+    def pick(frame: pd.DataFrame) -> pd.DataFrame:
+        chosen = largest(frame, ["model", "seed", "m"])
+        kept = []
+        for _, of_rate in chosen.groupby("lr"):
+            grids = [group for _, group in of_rate.groupby("grid")]
+            kept.append(max(grids, key=lambda group: (len(group[["repeat", "fold"]].drop_duplicates()), len(group))))
+        return pd.concat(kept)
+
+    return rows(results, LOSSES, dataset, pick)
+
+
+def over_networks(frame: pd.DataFrame, y: str) -> pd.DataFrame:
+    """Means of `y` over the networks of one grid at each epoch: columns x, mean, half, n, as `style.curve` draws them.
+
+    Folds of one repeat share images, and their networks are no independent ones; repeats are drawn anew. With several
+    repeats `half` is that of the 95% t-interval of the mean over repeats, with one the standard deviation over folds.
+    """
+    records = []
+    for epoch, group in frame.groupby("epoch"):
+        by_repeat = group.groupby("repeat")[y].mean()
+        L = len(by_repeat)
+        half = select.t_half(by_repeat.to_numpy(float)) if L > 1 else float(group[y].std())
+        records.append({"x": epoch, "mean": by_repeat.mean(), "half": half, "n": max(L, len(group))})
+    return pd.DataFrame(records)
+
+
+def networks_note(frame: pd.DataFrame) -> str:
+    """What the bands of `over_networks` are, for a title."""
+    repeats = frame.groupby(["lr", "epoch"])["repeat"].nunique()
+    high = int(repeats.max())
+    if repeats.min() > 1:
+        return f"band: 95% interval of the mean over {select.span(repeats)} repeats"
+    if high == 1:
+        return "one repeat; band: standard deviation over its folds, not an interval"
+    return f"band: 95% interval over up to {high} repeats; with one repeat, deviation over its folds, not an interval"
+
+
+def rates(frame: pd.DataFrame) -> list[float]:
+    """Learning rates, the largest first."""
+    return sorted(frame["lr"].unique(), reverse=True)
+
+
+def describe(frame: pd.DataFrame) -> str:
+    """Model, images and grid, for a title."""
+    first = frame.iloc[0]
+    text = f"{first['model']}, m = {first['m']:,}"
+    return text + (f", K = {first['K']}, L = {first['L']}" if "L" in frame else "")
+
+
+@products.figure("vae_bounds_{dataset}", BOUNDS, how=how, of=DATASETS)
 def bounds(results: Path, dataset: str) -> Figure:
     """Our bound with each mutual-information term, the previous one and the test curve against epochs."""
-    frame, source = parts.full_rows(results, dataset, parts.BOUNDS)
-    fig, panels = _panels(parts.rates(frame))
-    for axes, lr in zip(panels, parts.rates(frame), strict=True):
+    frame, source = full_rows(results, dataset, BOUNDS)
+    fig, panels = _panels(rates(frame))
+    for axes, lr in zip(panels, rates(frame), strict=True):
         rows = frame[frame["lr"] == lr]
-        for (name, label), look in zip(parts.ESTIMATORS.items(), (style.LOOKS[i] for i in (0, 3, 4)), strict=True):
+        for (name, label), look in zip(ESTIMATORS.items(), (style.LOOKS[i] for i in (0, 3, 4)), strict=True):
             own = rows[rows["mi_estimator"] == name]
             half = f" (m = {own['m'].iloc[0]:,})" if name == "ghost" and len(own) else ""
             _line(axes, own, "ours_nats", look, f"ours, MI: {label}{half}")
@@ -49,18 +142,19 @@ def bounds(results: Path, dataset: str) -> Figure:
         axes.set(xlabel="epoch", ylabel="nats per image", title=f"learning rate {lr:g}")
     style.legend_below(fig, panels, 2)
     whole = frame[frame["mode"] == "full"]
-    style.title(fig, f"Generalization bounds: {dataset}, {parts.describe(whole)}", [BAND], source)
+    style.title(fig, f"Generalization bounds: {dataset}, {describe(whole)}", [BAND], source)
     return fig
 
 
+@products.figure("vae_losses_{dataset}", CURVES, how=how, of=DATASETS)
 def losses(results: Path, dataset: str) -> Figure:
     """Negative ELBO and importance-weighted log p(x) on training and test images against epochs."""
-    frame, source = parts.full_rows(results, dataset)
+    frame, source = full_rows(results, dataset)
     frame = frame[frame["mode"] == "full"]
     fig = style.figure(style.PAGE, 2.9)
     left, right = fig.subplots(1, 2)
     looks = iter(style.LOOKS)
-    for lr in parts.rates(frame):
+    for lr in rates(frame):
         for split in ("train", "test"):
             rows, look = frame[(frame["lr"] == lr) & (frame["split"] == split)], next(looks)
             label = f"{split}, learning rate {lr:g}"
@@ -70,62 +164,55 @@ def losses(results: Path, dataset: str) -> Figure:
     left.set(xlabel="epoch", ylabel="negative ELBO (nats per image)", title="Loss")
     right.set(xlabel="epoch", ylabel="log p(x) (nats per image)", title="Importance-weighted log p(x)")
     style.legend_below(fig, [left, right], 2)
-    style.title(fig, f"Losses: {dataset}, {parts.describe(frame)}", [BAND], source)
+    style.title(fig, f"Losses: {dataset}, {describe(frame)}", [BAND], source)
     return fig
 
 
+@products.figure("vae_imported_{dataset}", LOSSES, how=HOW_IMPORTED, of=IMPORTED)
 def imported(results: Path, dataset: str) -> Figure:
     """Loss curves of imported networks: mean over networks against epochs, training and held-out fold."""
-    frame, source = parts.imported_rows(results, dataset)
-    fig, panels = _panels(parts.rates(frame))
-    for axes, lr in zip(panels, parts.rates(frame), strict=True):
+    frame, source = imported_rows(results, dataset)
+    fig, panels = _panels(rates(frame))
+    for axes, lr in zip(panels, rates(frame), strict=True):
         for split, look in zip(("train", "test"), style.LOOKS[:2], strict=True):
             rows = frame[(frame["lr"] == lr) & (frame["split"] == split)]
-            summary = parts.over_networks(rows, "loss_nats")
+            summary = over_networks(rows, "loss_nats")
             style.curve(axes, summary, look, "training" if split == "train" else "held-out fold")
         _from_above(axes, frame, "loss_nats")
         axes.set(xlabel="epoch", ylabel="negative ELBO (nats per image)", title=f"learning rate {lr:g}")
     style.legend_below(fig, panels, 2)
-    style.title(fig, f"Imported losses: {dataset}, {parts.describe(frame)}", [parts.networks_note(frame)], source)
+    style.title(fig, f"Imported losses: {dataset}, {describe(frame)}", [networks_note(frame)], source)
     return fig
 
 
-def mi(results: Path, dataset: str) -> Figure:
-    """Quantiles of the memorization score and the root of the mutual-information terms against epochs."""
-    scores, source = parts.grid_rows(results, dataset)
-    try:
-        terms, _ = parts.full_rows(results, dataset, parts.BOUNDS)
-    except select.NoRowsError:
-        terms = pd.DataFrame({"lr": []})
-    shown = parts.rates(scores)
-    fig = style.figure(max(style.COLUMN, style.PAGE * len(shown) / 2), 4.4)
-    grid = fig.subplots(2, len(shown), squeeze=False, sharex="col")
-    for (top, bottom), lr in zip(grid.T, shown, strict=True):
-        own = scores[scores["lr"] == lr]
-        for q, look in zip((0.95, parts.HIGHEST), style.LOOKS[:2], strict=True):
-            draw_quantile(top, parts.quantiles(own, q), look, f"quantile {q:g}")
-        top.set(xlabel="epoch", ylabel="memorization score (nats)", title=f"learning rate {lr:g}")
-        top.legend()
-        mine = terms[terms["lr"] == lr]
-        for (name, label), look in zip(parts.ESTIMATORS.items(), style.LOOKS[2:], strict=True):
-            rows = mine[mine["mi_estimator"] == name] if len(mine) else mine
-            if len(rows):
-                root = np.sqrt(rows["mi_nats"].clip(lower=0))
-                bottom.plot(rows["epoch"], root, color=look.color, linestyle=look.line, marker=look.marker, label=label)
-        bottom.set(xlabel="epoch", ylabel="√MI (√nats)", ylim=(0, None))
-        if len(mine):
-            bottom.legend()
-    title = f"Memorization and mutual information: {dataset}, {parts.describe(scores)}"
-    style.title(fig, title, [parts.band_note(scores)], source)
-    return fig
+@products.table("vae_table_bounds_{dataset}", BOUNDS, how=how, of=DATASETS)
+def bounds_sheet(results: Path, dataset: str) -> Sheet:
+    """Ours, previous and test at the epochs of the published table."""
+    frame, source = full_rows(results, dataset, BOUNDS)
+    lines = []
+    for (lr, estimator), rows in frame.groupby(["lr", "mi_estimator"]):
+        measured = rows["epoch"].unique()
+        wanted = sorted(
+            {min(measured, key=lambda epoch, aim=aim: abs(epoch - aim)) for aim in (*EPOCHS, max(measured))}
+        )
+        for epoch in wanted:
+            row = rows[rows["epoch"] == epoch].iloc[-1]
+            values = {
+                name: number(row[f"{name}_nats"], row[f"{name}_se"]) for name in ("ours", "previous", "test", "mi")
+            }
+            lines.append(
+                {"learning rate": f"{lr:g}", "MI": ESTIMATORS[str(estimator)], "m": f"{row['m']:,}",
+                 "epoch": f"{epoch}", "ours (nats)": values["ours"], "previous (nats)": values["previous"],
+                 "test (nats)": values["test"], "MI (nats)": values["mi"]}
+            )  # fmt: skip
+    note = "per image; ± standard error over images"
+    return Sheet(f"Bounds: {dataset}, {frame['model'].iloc[0]}", products.note(source, note), pd.DataFrame(lines))
 
 
-def draw_quantile(axes: Axes, found: pd.DataFrame, look: style.Look, label: str) -> None:
-    """A quantile against epochs with its band."""
-    axes.plot(found["x"], found["mean"], color=look.color, linestyle=look.line, marker=look.marker, label=label)
-    axes.fill_between(found["x"], found["low"], found["high"], color=look.color, alpha=0.18, linewidth=0)
-    above = found[found["open"]]
-    axes.plot(above["x"], above["high"], color=look.color, marker=r"$\uparrow$", linestyle="none", markersize=6)
+def _line(axes: Axes, rows: pd.DataFrame, column: str, look: style.Look, label: str) -> None:
+    if rows[column].notna().any():
+        error = column.removesuffix("_nats") + "_se"
+        style.curve(axes, select.over_seeds(rows, "epoch", column, error), look, label)
 
 
 def _panels(shown: list[float]) -> tuple[Figure, list[Axes]]:
@@ -138,20 +225,3 @@ def _from_above(axes: Axes, frame: pd.DataFrame, *columns: str) -> None:
     later = frame.loc[frame["epoch"] > frame["epoch"].max() / 20, list(columns)].to_numpy(float)
     low, high = float(np.nanmin(later)), float(np.nanmax(later))
     axes.set_ylim(None, min(axes.get_ylim()[1], high + 0.2 * (high - low) + 1e-9))
-
-
-def products() -> list[Product]:
-    """The figures of each data set."""
-    found = []
-    for name in parts.DATASETS:
-        found += [
-            Product(f"vae_bounds_{name}", "vae", (parts.BOUNDS,), how(name), partial(bounds, dataset=name)),
-            Product(f"vae_losses_{name}", "vae", (parts.CURVES,), how(name), partial(losses, dataset=name)),
-            Product(f"vae_mi_{name}", "vae", (parts.SCORES, parts.BOUNDS), how_grid(name), partial(mi, dataset=name)),
-        ]
-        if name in ("mnist", "cifar10", "celeba"):
-            command = "python -m vae.memorization import DIR"
-            found.append(
-                Product(f"vae_imported_{name}", "vae", (parts.LOSSES,), command, partial(imported, dataset=name))
-            )
-    return found

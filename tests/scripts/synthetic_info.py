@@ -56,6 +56,7 @@ def write_info(folder: Path):
     }  # fmt: skip
     for mode, arrays in parts.items():
         for number, model in enumerate(MODELS):
-            provenance = {"experiment": f"{mode}-sprites", "finished": f"2026-01-0{number + 1}"}
+            run_id, finished = f"{mode}{number}", f"2026-01-0{number + 1}"
+            provenance = {"experiment": f"{mode}-sprites", "finished": finished, "run_id": run_id}
             named = {**arrays, "model": np.array(model), "seed": np.array(64)}
-            tables.write_arrays(folder, "infodiffusion", f"{mode}{number}", named, provenance)
+            tables.write_arrays(folder, "infodiffusion", run_id, named, provenance)

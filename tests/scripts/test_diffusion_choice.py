@@ -11,7 +11,7 @@ from infolab import results as tables
 from scripts import diffusion_choice as choice
 from scripts import diffusion_penalty as penalty
 from scripts import select
-from scripts.summaries import number
+from scripts.products import number
 
 
 @pytest.fixture(scope="module")

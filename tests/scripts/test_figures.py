@@ -8,61 +8,70 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from synthetic_results import TIMES, bound_row, write_calibration, write_images, write_toy, write_toy_clouds
 
 import scripts
 from diffusion.tables import ToyBound
 from infolab import results as tables
-from infolab.errors import UserError
-from scripts import diffusion_toy, figures, style, summaries
+from scripts import diffusion_toy, figures, products, select, style
 
 ROOT = Path(__file__).resolve().parents[2]
-# Of the sets that share their figures one is drawn: digits of the VAEs, sprites of the models with a code.
-ELSEWHERE = {
-    "vae_": ("mnist", "fashion-mnist", "cifar10", "celeba"),
-    "info_": ("digits", "fashion-mnist", "celeba"),
-}
-DRAWN = [
-    name for name in figures.all_products()
-    if not name.startswith(("mnist", "fashion-mnist", "cifar10"))
-    and not any(name.startswith(paper) and other in name for paper, sets in ELSEWHERE.items() for other in sets)
-]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_each_product_is_written_and_not_blank(full_results, name):
-    results, reasons = full_results
-    product = figures.all_products()[name]
-    assert reasons[name] is None
-    assert all(path.stat().st_size > 0 for path in product.outputs(results))
-    if product.folder == "figures":
-        pixels = np.round(255 * imread(product.target(results))[..., :3]).astype(int)
-        assert len(np.unique(pixels @ [65536, 256, 1])) > 10
-        assert product.outputs(results)[0].read_bytes().startswith(b"%PDF")
-        assert pixels.size > 3 * 600 * 300
+def by_kind():
+    """Products that differ in their data set alone, by the function that draws them and its other arguments."""
+    found = {}
+    for product in figures.all_products().values():
+        others = [str(item) for name, item in product.arguments.items() if name != "dataset"]
+        found.setdefault(" ".join([product.module, product.function, *others]), []).append(product)
+    return found
 
 
-def test_a_data_set_without_rows_is_skipped_by_name(full_results):
-    results, reasons = full_results
-    assert reasons["mnist_bpd_T"] == "no rows of mnist in diffusion/image_bound; run sh diffusion/run_mnist.sh"
-    product = figures.all_products()["mnist_bpd_T"]
-    assert product.skip_note(results).read_text().startswith("skipped mnist_bpd_T: no rows")
-    assert not product.target(results).exists()
+KINDS = by_kind()
 
 
-def test_summary_table_holds_the_means(full_results):
-    results, _ = full_results
-    frame = tables.read(results, "diffusion/toy_bound")
-    rows = frame[(frame["T"] == 0.2) & (frame["variant"] == "published") & (frame["step_rule"] == "fixed_number")]
+def built(product, results):
+    try:
+        return product.build(results)
+    except select.NoRowsError:
+        return None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_product_is_drawn_and_not_blank(full_results, kind):
+    with style.applied():
+        drawn = next(one for one in (built(product, full_results) for product in KINDS[kind]) if one is not None)
+        if isinstance(drawn, products.Sheet):
+            assert drawn.cells.size > 0
+            assert not (drawn.cells == "").to_numpy().all()
+            return
+        drawn.set_dpi(60)
+        canvas = FigureCanvasAgg(drawn)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba()).astype(int)
+    assert len(np.unique(pixels[..., :3] @ [65536, 256, 1])) > 10
+
+
+def test_a_figure_and_a_table_are_written_whole(tmp_path):
+    write_toy(tmp_path)
+    rows = tables.read(tmp_path, "diffusion/toy_bound")
+    for name in ("toy_bound_T", "toy_table_T"):
+        assert figures.draw(figures.all_products()[name], tmp_path) is None
+    stem = tmp_path / "figures/diffusion/toy_bound_T"
+    assert stem.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    assert imread(stem.with_suffix(".png")).shape[1] == 1.25 * 3.4 * 200  # one and a quarter columns at 200 dpi
+    rows = rows[(rows["T"] == 0.2) & (rows["variant"] == "published") & (rows["step_rule"] == "fixed_number")]
     values = rows["bound_nats"].to_numpy()
-    expected = summaries.number(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
-    text = (results / "tables/diffusion/toy_table_T.md").read_text()
-    line = next(line for line in text.splitlines() if line.startswith("| 0.2 | published"))
+    expected = products.number(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
+    stem = tmp_path / "tables/diffusion/toy_table_T"
+    line = next(line for line in stem.with_suffix(".md").read_text().splitlines() if line.startswith("| 0.2 | pub"))
     assert f"| {expected} |" in line
-    tex = (results / "tables/diffusion/toy_table_T.tex").read_text()
+    tex = stem.with_suffix(".tex").read_text()
     assert tex.count(r" \\") == 1 + 2 * len(TIMES)
     assert expected.replace("±", r"$\pm$") in tex
+    assert expected in stem.with_suffix(".csv").read_text()
 
 
 def test_reference_is_drawn_and_marked_where_the_user_has_nothing(tmp_path):
@@ -80,30 +89,21 @@ def test_own_rows_without_the_sweep_leave_the_reference_in_its_place(tmp_path):
     assert "reference data" in diffusion_toy.bound_T(tmp_path).get_suptitle()
 
 
-def test_title_says_epochs_seeds_and_legend_the_slope(tmp_path):
-    write_toy(tmp_path)
-    fig = diffusion_toy.bound_m(tmp_path)
-    assert "after 2,000 epochs" in fig.get_suptitle()
-    assert "band: 95% interval of the mean over 3 seeds" in fig.get_suptitle()
-    labels = [text.get_text() for axes in fig.axes for text in axes.get_legend().get_texts()]
-    assert any(label.startswith(("median: slope -0.50", "median: slope -0.49")) for label in labels), labels
-
-
 def test_a_bound_that_bends_has_no_slope_and_ten_points_do_not_count(tmp_path):
     rng, noise = np.random.default_rng(0), np.random.default_rng(1)
 
     def bound(m: int) -> float:
-        bend = {"bent": 0.15 * np.log(m / 400) ** 2, "line": 0.0}[kind]
+        bend = {"bent": 0.15 * np.log(m / 400) ** 2, "line": 0.0}[case]
         return (100 if m == 10 else 1) * 300 * m**-0.3 * float(np.exp(bend + 0.02 * noise.standard_normal()))
 
-    for kind, expected in (("bent", "no power law"), ("line", "slope -0.3")):
+    for case, expected in (("bent", "no power law"), ("line", "slope -0.3")):
         rows = [
             bound_row(ToyBound, rng, m=m, T=1.0, seed=seed, bound_nats=bound(m))
             for m in (10, 100, 200, 600, 2000)
             for seed in range(4)
         ]
-        tables.write(tmp_path / kind, ToyBound, "run", rows, {})
-        fig = diffusion_toy.bound_m(tmp_path / kind)
+        tables.write(tmp_path / case, ToyBound, "run", rows, {})
+        fig = diffusion_toy.bound_m(tmp_path / case)
         label = fig.axes[0].get_legend().get_texts()[0].get_text()
         assert label.startswith(f"bound, published: {expected}"), label
         assert "m from 100" in fig.get_suptitle()
@@ -183,33 +183,6 @@ def test_samples_come_from_the_users_arrays_or_are_marked(tmp_path):
     write_toy_clouds(tmp_path / "reference")
     write_images(tmp_path)
     assert "reference data" in diffusion_toy.samples_T(tmp_path).get_suptitle()
-
-
-def run(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["figures", *words])
-    figures.main()
-    return capsys.readouterr().out
-
-
-def test_command_lists_and_skips(tmp_path, monkeypatch, capsys):
-    assert run(monkeypatch, capsys, "--list").split() == list(figures.all_products())
-    out = run(monkeypatch, capsys, "toy_bound_T", "--results-dir", str(tmp_path))
-    assert out == "skipped toy_bound_T: no rows in diffusion/toy_bound; run sh diffusion/run_toy.sh\n"
-    with pytest.raises(UserError, match="is not a folder"):
-        run(monkeypatch, capsys, "--results-dir", str(tmp_path / "none"))
-
-
-def test_unknown_name_exits_two_with_one_sentence():
-    words = [sys.executable, "-m", "scripts.figures", "toy_bound"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: unknown figure 'toy_bound': choose one of toy_bound_T")
-    assert done.stderr.count("\n") == 1
-
-
-def test_unknown_paper_is_refused():
-    with pytest.raises(UserError, match="choose one of calibration, diffusion"):
-        figures.chosen([], "nothing")
 
 
 def test_docstring_examples_and_no_torch():

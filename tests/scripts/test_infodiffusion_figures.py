@@ -5,7 +5,6 @@ from synthetic_info import METRICS, MODELS, write_info
 
 from scripts import infodiffusion as drawn
 from scripts import select
-from scripts.infodiffusion_sensitivity import sensitivity
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def test_pictures_show_every_model(results, build):
 
 
 def test_what_networks_see_is_a_line_a_data_set(results):
-    fig = sensitivity(results)
+    fig = drawn.sensitivity(results)
     assert len(fig.axes) == 4
     lines = {line.get_label(): line for line in fig.axes[0].get_lines()}
     for dataset, factor in (("digits", 1), ("folder", 2)):
@@ -57,4 +56,4 @@ def test_nothing_is_said_where_nothing_is(results, tmp_path):
         with pytest.raises(select.NoRowsError):
             build(results, "celeba")
     with pytest.raises(select.NoRowsError):
-        sensitivity(tmp_path)
+        drawn.sensitivity(tmp_path)

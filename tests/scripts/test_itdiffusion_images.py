@@ -1,12 +1,11 @@
 """Figures and tables of the image study: what their cells say, and what is filled."""
 
-import doctest
-
 import numpy as np
 import pytest
 from synthetic_nll import SETS, write_nll
 
-from scripts import itdiffusion_images, itdiffusion_tables
+from infolab import results as tables
+from scripts import itdiffusion_images as study
 from scripts.select import NoRowsError
 
 
@@ -18,7 +17,7 @@ def results(tmp_path_factory):
 
 
 def test_table_1_sets_published_numbers_in_columns_of_their_own(results):
-    sheet = itdiffusion_tables.mass_sheet(results, "cifar10")
+    sheet = study.mass_sheet(results, "cifar10")
     cells = sheet.cells.set_index("model")
     assert cells.loc["IDDPM", "IT discrete"] == "3.000 ± 0.020"
     assert cells.loc["IDDPM, tuned 10 epochs", "IT discrete"] == "2.500 ± 0.020"
@@ -35,21 +34,21 @@ def test_table_1_sets_published_numbers_in_columns_of_their_own(results):
 
 
 def test_no_published_numbers_beside_other_data(results):
-    for build in (itdiffusion_tables.mass_sheet, itdiffusion_tables.density_sheet):
+    for build in (study.mass_sheet, study.density_sheet):
         sheet = build(results, "digits")
         assert not [column for column in sheet.cells.columns if "published" in column]
         assert "published" not in sheet.note
 
 
 def test_table_2_is_of_the_density(results):
-    cells = itdiffusion_tables.density_sheet(results, "cifar10").cells.set_index("model")
+    cells = study.density_sheet(results, "cifar10").cells.set_index("model")
     assert cells.loc["IDDPM", "IT continuous"] == "-2.000 ± 0.020"
     assert cells.loc["IDDPM", "published IT"] == "-4.09"
     assert cells.loc["ensemble of 2", "IT continuous"] == "-3.100 ± 0.020"
 
 
 def test_spread_of_draws_is_that_of_the_points(results):
-    cells = itdiffusion_tables.spread_sheet(results, "digits").cells
+    cells = study.spread_sheet(results, "digits").cells
     row = cells.iloc[0]
     assert row["points"] == "300"
     # Int 0.8 d s(a) da / 2 in bits per dimension, from loc - 4 scale to loc + 4 scale.
@@ -61,7 +60,7 @@ def test_spread_of_draws_is_that_of_the_points(results):
 
 @pytest.mark.parametrize("dataset", SETS)
 def test_filled_area_of_a_density_is_the_gap_to_the_gaussian(results, dataset):
-    fig = itdiffusion_images.density(results, dataset, mass=False)
+    fig = study.density(results, dataset, mass=False)
     (filled,) = fig.axes[0].collections
     heights = filled.get_paths()[0].vertices[:, 1]
     d = SETS[dataset][0]
@@ -73,8 +72,4 @@ def test_filled_area_of_a_density_is_the_gap_to_the_gaussian(results, dataset):
 
 def test_a_smoke_run_never_stands_beside_a_larger_one(results):
     with pytest.raises(NoRowsError):
-        itdiffusion_images.of_dataset(itdiffusion_tables._last(results, "digits")[0], "mnist")
-
-
-def test_doctests():
-    assert doctest.testmod(itdiffusion_images).failed == 0
+        study.of_dataset(tables.read(results, study.NLL), "mnist")

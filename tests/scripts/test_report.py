@@ -2,25 +2,28 @@ import re
 import sys
 
 import numpy as np
-from synthetic_results import write_toy
+from synthetic_results import write_images, write_toy
 
 from infolab import results as tables
-from scripts import provenance, report, summaries
-from scripts.figures import all_products
+from scripts import figures, report
+from scripts.products import number
 
 
-def test_report_holds_numbers_figures_provenance_and_nothing_from_outside(full_results):
-    results, reasons = full_results
-    page = report.render(results)
-    drawn = [name for name, product in all_products().items() if product.folder == "figures" and not reasons[name]]
-    frame = tables.read(results, "diffusion/toy_bound")
+def test_report_holds_numbers_figures_provenance_and_nothing_from_outside(tmp_path):
+    write_toy(tmp_path)
+    write_images(tmp_path)
+    figures.update(tmp_path, ["toy_bound_T", "digits_bpd_T", "mnist_samples_T"])
+    page = report.render(tmp_path)
+    frame = tables.read(tmp_path, "diffusion/toy_bound")
     rows = frame[(frame["T"] == 2.0) & (frame["variant"] == "exact") & (frame["step_rule"] == "fixed_number")]
     values = rows["bound_nats"].to_numpy()
-    assert f"<td>{summaries.number(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))}</td>" in page
-    assert page.count("data:image/png;base64,") == len(drawn) >= 10
+    assert f"<td>{number(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))}</td>" in page
+    assert page.count("data:image/png;base64,") == 2
+    assert "toy_bound_T: Bound (left axis) and test KL (right axis) against T" in page
     assert "0123456789" in page
     assert "numpy 2.0" in page
-    assert "no rows of mnist" in page
+    assert "mnist_samples_T: no arrays of mnist in diffusion/images; run sh diffusion/run_mnist.sh" in page
+    assert "toy_bound_m, toy_terms_T" in page.split("run make analysis")[0]
     assert 'src="http' not in page
     assert "href" not in re.sub('base64,[^"]*', "", page)  # four letters stand in megabytes of base64 by chance
 
@@ -43,7 +46,7 @@ def test_text_from_files_is_escaped(tmp_path):
 def test_runs_are_grouped_with_their_seeds(tmp_path):
     write_toy(tmp_path)
     write_toy(tmp_path, run_id="second")
-    (group,) = provenance.runs(tmp_path, "diffusion")
+    (group,) = report.runs(tmp_path, "diffusion")
     assert (group["runs"], group["seeds"], group["minutes"], group["whose"]) == ("2", "0", "2.0", "yours")
 
 

@@ -5,10 +5,8 @@ from synthetic_scores import BEST, PROVENANCE, SLOPE, kl_row, sample_rows, write
 from infolab import results as tables
 from scoregen.tables import ScoreKl
 from scripts import scoregen_clusters as clusters
-from scripts import scoregen_dynamics as dynamics
 from scripts import scoregen_parts as parts
 from scripts import scoregen_sweeps as sweeps
-from scripts import scoregen_tables as sheets
 from scripts import select, slopes
 
 
@@ -27,24 +25,24 @@ def test_a_planted_slope_is_recovered(results):
             assert slope.value == pytest.approx(SLOPE, abs=0.02)
             assert slope.low < SLOPE < slope.high
             assert (best["time"] == 1000).all()
-    assert any(f"{SLOPE:.2f}" in cell for cell in sheets.slope_sheet(results).cells["slope of the least KL"])
+    assert any(f"{SLOPE:.2f}" in cell for cell in sweeps.slope_sheet(results).cells["slope of the least KL"])
 
 
 def test_the_least_kl_of_the_u_is_marked(results):
-    fig = dynamics.kl_epochs(results)
+    fig = sweeps.kl_epochs(results)
     assert all(any(f"at {BEST:,}" in text.get_text() for text in axes.texts) for axes in fig.axes)
-    table = sheets.minima(results).cells
+    table = sweeps.minima(results).cells
     assert (table["before the end"] == "3 of 3").all()
 
 
 def test_the_divergence_of_the_other_scaling_is_said(results):
-    assert "without the factor 1/√m: 3 of 3 seeds diverge, by epoch 5" in dynamics.batches(
+    assert "without the factor 1/√m: 3 of 3 seeds diverge, by epoch 5" in sweeps.batches(
         results
     ).get_suptitle().replace("\n", " ")
 
 
 def test_sgd_is_shown_at_the_batch_size_that_was_chosen(results):
-    rows, _ = dynamics.dynamics(results, "sgd")
+    rows, _ = sweeps.dynamics(results, "sgd")
     assert set(rows["batch"]) == {500}
 
 
@@ -52,7 +50,7 @@ def test_widths_that_never_get_there_are_crosses(results):
     never = sweeps.capacity(results).axes[1].collections[1]
     assert never.get_label() == "never within 10,000"
     assert len(never.get_offsets()) == 3
-    assert "never, never, never" in sheets.capacity(results).cells["first epoch below"].tolist()
+    assert "never, never, never" in sweeps.capacity_sheet(results).cells["first epoch below"].tolist()
 
 
 def test_the_difference_of_the_pairs_is_paired_by_seed(results):
@@ -95,25 +93,25 @@ def _own_beside_reference(folder, own):
 def test_own_rows_and_the_reference_are_never_mixed(tmp_path):
     own = [kl_row(7.0 / epoch, epoch=epoch, seed=0, width=8, optimizer="sgd", lr=0.25) for epoch in (1, 2, 3)]
     results = _own_beside_reference(tmp_path, own)
-    fig = dynamics.kl_epochs(results)
+    fig = sweeps.kl_epochs(results)
     assert [axes.get_title() for axes in fig.axes] == ["SGD 0.25, full batch, width 8"]
     assert "reference" not in fig.get_suptitle()
-    table = sheets.minima(results)
+    table = sweeps.minima(results)
     assert table.cells["setting"].tolist() == ["SGD 0.25, full batch, width 8"]
     assert "reference" not in table.note
     with pytest.raises(select.NoRowsError, match="no rows of dynamics, optimizer adam"):
-        dynamics.dynamics(results, "adam")
-    batches = dynamics.batches(results).get_suptitle()
+        sweeps.dynamics(results, "adam")
+    batches = sweeps.batches(results).get_suptitle()
     assert "diverge" not in batches  # the diverging seeds are the reference's
     assert "reference" not in batches
 
 
 def test_without_own_rows_the_reference_is_shown_and_named(tmp_path):
     results = _own_beside_reference(tmp_path, [row for row in sample_rows() if row.network == "swish"])
-    for drawn in (dynamics.kl_epochs(results), dynamics.batches(results)):
+    for drawn in (sweeps.kl_epochs(results), sweeps.batches(results)):
         assert "reference data" in drawn.get_suptitle()
-    assert "diverge" in dynamics.batches(results).get_suptitle()
-    assert "reference data" in sheets.minima(results).note
+    assert "diverge" in sweeps.batches(results).get_suptitle()
+    assert "reference data" in sweeps.minima(results).note
 
 
 @pytest.mark.parametrize("network", sweeps.MODELS)
@@ -122,7 +120,7 @@ def test_slopes_of_one_model_leave_the_reference_out(tmp_path, network):
     results = _own_beside_reference(tmp_path, own)
     fig = sweeps.samples(results)
     assert [axes.get_title() for axes in fig.axes] == ["m = n"]
-    table = sheets.slope_sheet(results)
+    table = sweeps.slope_sheet(results)
     assert table.cells[["model", "sweep"]].to_numpy().tolist() == [[sweeps.MODELS[network], "m = n"]]
     assert "reference" not in table.note + fig.get_suptitle()
 
@@ -130,7 +128,7 @@ def test_slopes_of_one_model_leave_the_reference_out(tmp_path, network):
 def test_a_smoke_run_is_told_which_sample_sizes_it_has(tmp_path):
     own = [row for row in sample_rows() if row.n in (32, 64) and row.network == "swish"]
     results = _own_beside_reference(tmp_path, own)
-    for build in (sweeps.samples, sheets.slope_sheet):
+    for build in (sweeps.samples, sweeps.slope_sheet):
         with pytest.raises(select.NoRowsError, match=r"the 3 values of n that a slope needs \(there: 32, 64; "):
             build(results)
 
@@ -140,7 +138,7 @@ def test_the_label_of_the_least_kl_stays_within_its_panel(tmp_path, best):
     kinds = ({"optimizer": "adam"}, {"optimizer": "sgd", "lr": 0.5, "batch": 500})
     rows = [kl_row(8.0 + abs(epoch - best), epoch=epoch, **kind) for kind in kinds for epoch in range(1, 21)]
     tables.write(tmp_path, ScoreKl, "short", rows, PROVENANCE)
-    fig = dynamics.kl_epochs(tmp_path)
+    fig = sweeps.kl_epochs(tmp_path)
     fig.draw_without_rendering()
     for axes in fig.axes:
         label, panel = axes.texts[0].get_window_extent(), axes.get_window_extent()

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from infolab import results as tables
 from scripts import select
 
 
@@ -63,3 +64,21 @@ def test_a_band_without_some_seeds_says_so():
     assert select.band_note(frame, "T") == "band: 95% interval of the mean over 3 seeds"
     found = select.band_note(frame, "T", "y")
     assert found == "band: 95% interval of the mean over 2 to 3 seeds; 1 of 6 without a value"
+
+
+def test_pictures_are_the_users_own_or_the_references_and_said_to_be(tmp_path):
+    def write(root, run_id, experiment):
+        provenance = {"experiment": experiment, "run_id": run_id, "preset": "quick"}
+        tables.write_arrays(root, "vae", run_id, {"a": np.zeros(1)}, provenance)
+
+    def chosen(files):
+        return [provenance["run_id"] for provenance, _ in select.some(files, "files")]
+
+    wanted = ["vae/images:one", "vae/images:two"]
+    with pytest.raises(select.NoRowsError, match="no arrays of one, two in vae/images"):
+        select.arrays_or_reference(tmp_path, wanted, chosen)
+    write(tmp_path / "reference", "r", "one")
+    write(tmp_path, "other", "another")  # the user has a folder of pictures, with none of these
+    assert select.arrays_or_reference(tmp_path, wanted, chosen) == (["r"], "reference")
+    write(tmp_path, "own", "two")
+    assert select.arrays_or_reference(tmp_path, wanted, chosen) == (["own"], "yours")

@@ -1,25 +1,27 @@
-"""Figures and table of the 2-D study: NLL over epochs, MSE curves, density contours over epochs, samples."""
+"""What is drawn of the studies on laws with known answers: NLL of 2-D sets, mutual information."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infolab import results as tables
-from scripts import select, style
-from scripts.registry import Product, Sheet
-from scripts.summaries import NOTE, number
+from scripts import products, select, style
+from scripts.products import Sheet, number
 
-HOW = "sh itdiffusion/run_2d.sh"
+HOW_2D, HOW_MI = "sh itdiffusion/run_2d.sh", "make mi-table"
 NLL, CURVE, GRID, SAMPLES = (f"itdiffusion/{name}" for name in ("nll", "mse_curve", "density_grid", "samples"))
-ARRAYS = "itdiffusion/images:2d"
+MI, ARRAYS = "itdiffusion/mi", "itdiffusion/images:2d"
 LEVELS = (-5.0, -4.0, -3.0, -2.0, -1.0)
 """Levels of log p in the contours, nats, as published."""
 SHAPES = ("scg", "moons", "line", "circle", "ring", "swiss_roll", "letters", "points")
-PRESETS = {"paper": 2, "quick": 1}
+SEEDS_OF_COVERAGE = 5
+"""A case with at least so many seeds at one n is a study of coverage: its seeds are counted, not listed."""
+Z95 = 1.96
+LIMITS = (0.05, 0.05)
+"""What is marked as close: within so many nats, or within this share of the truth."""
 
 
 def of_study(frame: pd.DataFrame) -> pd.DataFrame:
@@ -28,15 +30,13 @@ def of_study(frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         NoRowsError: there are none.
     """
-    rows = frame[frame["dataset"].isin(SHAPES)]
-    if rows.empty:
-        raise select.NoRowsError("no rows of 2-D sets")
+    rows = select.some(frame[frame["dataset"].isin(SHAPES)], "rows of 2-D sets")
     if "n" in rows:
         rows = rows[rows["n"] == rows["n"].max()]
     return rows.sort_values("epoch", kind="stable")
 
 
-def shapes_in(names: Any) -> list[str]:
+def shapes_in(names: Iterable[str]) -> list[str]:
     """Those of `SHAPES` that are among `names`, in order."""
     there = set(names)
     return [name for name in SHAPES if name in there]
@@ -53,6 +53,7 @@ def panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
     return fig, axes[:count]
 
 
+@products.figure("shapes_nll", NLL, how=HOW_2D)
 def nll(results: Path) -> Figure:
     """Validation NLL over epochs, a line for each kind of network, with the exact NLL of the same points."""
     frame, source = select.rows_or_reference(results, NLL, of_study)
@@ -78,6 +79,7 @@ def nll(results: Path) -> Figure:
     return fig
 
 
+@products.figure("shapes_mse", CURVE, how=HOW_2D)
 def mse(results: Path) -> Figure:
     """MSE curves of the networks beside their Gaussian's: half the area between them is what the NLL gains."""
     frame, source = select.rows_or_reference(results, CURVE, of_study)
@@ -101,6 +103,7 @@ def mse(results: Path) -> Figure:
     return fig
 
 
+@products.figure("shapes_contours", GRID, ARRAYS, how=HOW_2D)
 def contours(results: Path) -> Figure:
     """log p on a grid over epochs, one row for each set, with training points on top."""
     frame, source = select.rows_or_reference(results, GRID, of_study)
@@ -129,9 +132,10 @@ def contours(results: Path) -> Figure:
     return fig
 
 
+@products.figure("shapes_samples", ARRAYS, how=HOW_2D)
 def samples(results: Path) -> Figure:
     """Samples of the reverse process of one seed, training points behind in grey."""
-    arrays, source = _arrays(results)
+    arrays, source = select.arrays_or_reference(results, [ARRAYS], _of_largest)
     seed = int(arrays["seed"].min())
     chosen = [i for i, one in enumerate(arrays["seed"]) if int(one) == seed]
     fig, axes = panels(len(chosen), 1.75)
@@ -141,17 +145,14 @@ def samples(results: Path) -> Figure:
         panel.scatter(
             arrays["points"][i][:, 0], arrays["points"][i][:, 1], s=3, color="0.6", linewidth=0, rasterized=True
         )
-        panel.scatter(drawn[:, 0], drawn[:, 1], s=1.2, color=style.LOOKS[1].color, linewidth=0, rasterized=True)
-        panel.set(title=str(arrays["dataset"][i]), xlim=(-half, half), ylim=(-half, half), aspect="equal")
-        outside = float((np.abs(drawn) > half).any(axis=1).mean())
-        if outside:
-            panel.text(0.03, 0.03, f"{outside:.1%} outside", transform=panel.transAxes, fontsize=5.5)
+        style.cloud(panel, drawn, half, str(arrays["dataset"][i]))
     note = f"red: {arrays['samples'].shape[1]:,} samples; grey: {arrays['points'].shape[1]} training points"
     text = f"samples of the reverse process, {arrays['model']}, seed {seed}"
     style.title(fig, text, [note], source)
     return fig
 
 
+@products.table("shapes_table", NLL, SAMPLES, how=HOW_2D)
 def sheet(results: Path) -> Sheet:
     """Excess NLL over the exact one, by I-MMSE and by the ODE, and MMD of samples, at the last epoch."""
     frame, source = select.rows_or_reference(results, NLL, of_study)
@@ -170,14 +171,15 @@ def sheet(results: Path) -> Sheet:
             line["epochs"] = f"{rows['epoch'].max():,}"
             line["exact NLL"] = f"{rows.drop_duplicates('seed')['reference_nats'].mean():.3f}"
             for estimator, heading in (("continuous", "excess, I-MMSE"), ("ode", "excess, ODE")):
-                line[heading] = _mean(select.only(rows, estimator=estimator), "excess_nats", "excess_se_nats")
+                line[heading] = select.mean_text(
+                    select.only(rows, estimator=estimator), "excess_nats", "excess_se_nats"
+                )
             both = select.only(drawn, dataset=name, model=model)
-            line["MMD² samples"] = _mean(both, "mmd2", "mmd2_se")
-            line["MMD² held-out"] = _mean(both, "mmd2_heldout", "mmd2_heldout_se")
+            line["MMD² samples"] = select.mean_text(both, "mmd2", "mmd2_se")
+            line["MMD² held-out"] = select.mean_text(both, "mmd2_heldout", "mmd2_heldout_se")
             lines.append(line)
     title = f"2-D study: validation NLL beyond the exact one (nats), {describe(last)}"
-    note = "; ".join(part for part in (NOTE, style.SOURCE_NOTE[source]) if part)
-    return Sheet(title, note, pd.DataFrame(lines))
+    return Sheet(title, products.note(source, products.SEEDS_NOTE), pd.DataFrame(lines))
 
 
 def models(frame: pd.DataFrame) -> list[str]:
@@ -203,38 +205,18 @@ def last_of_each(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["epoch"] == frame.groupby("model")["epoch"].transform("max")]
 
 
-def _mean(rows: pd.DataFrame, value: str, error: str) -> str:
-    if rows.empty:
-        return ""
-    found = select.over_seeds(rows.assign(all=0), "all", value, error).iloc[0]
-    return number(found["mean"], found["se"])
-
-
 def _last_samples(frame: pd.DataFrame) -> pd.DataFrame:
-    if frame.empty:
-        raise select.NoRowsError("no rows")
     return last_of_each(frame[frame["n"] == frame["n"].max()])
 
 
-def _arrays(results: Path) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays of the largest run, one with averaged weights first, and whose they are."""
-    for root, source in ((results, "yours"), (results / "reference", "reference")):
-        if not (root / "itdiffusion" / "images").is_dir():
-            continue  # read_arrays would look into the reference by itself
-        files = tables.read_arrays(root, "itdiffusion", "2d")
-        if files:
-            _, arrays = max(files, key=lambda file: (_rank(file[0]), "ema" in str(file[1]["model"])))
-            return arrays, source
-    raise select.NoRowsError("no arrays of 2d in itdiffusion/images")
-
-
-def _rank(provenance: dict[str, Any]) -> int:
-    return PRESETS.get(str(provenance.get("preset")), 0)
+def _of_largest(files: list[select.File]) -> dict[str, np.ndarray]:
+    """The arrays of the largest run, one with averaged weights first."""
+    return max(files, key=lambda file: (select.rank(file[0]), "ema" in str(file[1]["model"])))[1]
 
 
 def _points(results: Path) -> dict[str, np.ndarray]:
     try:
-        arrays, _ = _arrays(results)
+        arrays, _ = select.arrays_or_reference(results, [ARRAYS], _of_largest)
     except select.NoRowsError:
         return {}
     seed = arrays["seed"].min()
@@ -245,13 +227,110 @@ def _points(results: Path) -> dict[str, np.ndarray]:
     }
 
 
-def products() -> list[Product]:
-    """The figures of the 2-D study, and its table."""
-    drawn = {
-        "shapes_contours": ((GRID, ARRAYS), contours),
-        "shapes_mse": ((CURVE,), mse),
-        "shapes_nll": ((NLL,), nll),
-        "shapes_samples": ((ARRAYS,), samples),
-    }
-    figures = [Product(name, "itdiffusion", sources, HOW, build) for name, (sources, build) in drawn.items()]
-    return [*figures, Product("shapes_table", "itdiffusion", (NLL, SAMPLES), HOW, sheet, "tables")]
+def mi_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the largest n and steps of each case and form, with `seeds` of its group; coverage studies apart."""
+    keys = ["case", "form", "n", "minutes"]
+    rows = frame.assign(seeds=frame.groupby(keys)["seed"].transform("nunique"))
+    rows = rows.assign(covering=rows["seeds"] >= SEEDS_OF_COVERAGE)
+    single = rows[~rows["covering"]]
+    largest = single.groupby(["case", "form"])["n"].transform("max")
+    return pd.concat([single[single["n"] == largest], rows[rows["covering"]]]).sort_values(
+        ["covering", "dataset", "case", "form", "seed"], kind="stable"
+    )
+
+
+def close(rows: pd.DataFrame) -> pd.Series:
+    """Whether each estimate is within 0.05 nats or 5% of the truth."""
+    return (rows["mi_nats"] - rows["truth_nats"]).abs() <= np.maximum(LIMITS[0], LIMITS[1] * rows["truth_nats"])
+
+
+def covered(rows: pd.DataFrame) -> pd.Series:
+    """Whether each 95% interval holds the truth."""
+    return (rows["mi_nats"] - rows["truth_nats"]).abs() <= Z95 * rows["se_nats"]
+
+
+@products.figure("mi_truth", MI, how=HOW_MI)
+def mi_truth(results: Path) -> Figure:
+    """One line a case: the estimate minus the truth with its 95% interval; below, the seeds of the coverage study."""
+    frame, source = select.rows_or_reference(results, MI, mi_rows)
+    rows = select.some(frame.dropna(subset=["truth_nats"]), "rows with a known truth")
+    lines = rows.drop_duplicates(["case", "form", "n", "minutes"]).reset_index(drop=True)
+    fig = style.figure(style.PAGE, 1.4 + 0.17 * len(lines))
+    axes = fig.subplots()
+    labels = []
+    for place, line in lines.iterrows():
+        same = select.only(rows, case=line["case"], form=line["form"], n=line["n"], minutes=line["minutes"])
+        _draw_line(axes, float(place), same)
+        labels.append(_label(same))
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.set_yticks(range(len(lines)), labels, fontsize=6)
+    axes.set(ylim=(len(lines) - 0.4, -0.6), xlabel="estimate - true mutual information (nats)")
+    axes.margins(x=0.02)
+    single = rows[~rows["covering"]]
+    notes = [
+        "bars: 95% interval; grey: within 0.05 nats or 5% of the truth, which "
+        f"{int(close(single).sum())} of {len(single)} single estimates are"
+    ]
+    if rows["covering"].any():
+        notes.append("triangles: one a seed; beside the case the share of its intervals that hold the truth")
+    style.title(fig, "Mutual information from denoising errors", notes, source)
+    return fig
+
+
+def _draw_line(axes: Axes, place: float, rows: pd.DataFrame) -> None:
+    truth = float(rows["truth_nats"].iloc[0])
+    half = max(LIMITS[0], LIMITS[1] * truth)
+    axes.barh(place, 2 * half, left=-half, height=0.8, color="0.92")
+    look = style.LOOKS[1 if rows["form"].iloc[0] == "orthogonal" else 0]
+    errors = rows["mi_nats"].to_numpy(float) - truth
+    if not rows["covering"].iloc[0]:
+        for error, se in zip(errors, rows["se_nats"], strict=True):
+            axes.errorbar(error, place, xerr=Z95 * se, color=look.color, fmt=look.marker, markersize=3, linewidth=0.9)
+        return
+    spread = np.linspace(-0.3, 0.3, len(rows))
+    axes.errorbar(
+        errors, place + spread, xerr=Z95 * rows["se_nats"], color=style.LOOKS[2].color, fmt=style.LOOKS[2].marker,
+        markersize=1.6, linewidth=0.4,
+    )  # fmt: skip
+
+
+def _label(rows: pd.DataFrame) -> str:
+    line = rows.iloc[0]
+    form = ", orthogonal" if line["form"] == "orthogonal" else ""
+    seeds = f"; {covered(rows).mean():.0%} of {len(rows)} intervals" if line["covering"] else ""
+    return f"{line['case']}{form} ({line['truth_nats']:.3g} nats, n = {line['n']:,}{seeds})"
+
+
+@products.table("mi_table", MI, how=HOW_MI)
+def mi_sheet(results: Path) -> Sheet:
+    """Every case with its truth, estimate, deviation in standard errors and time; coverage as one line a case."""
+    frame, source = select.rows_or_reference(results, MI, mi_rows)
+    records = []
+    for (_, case, form, n, _), rows in frame.groupby(["covering", "case", "form", "n", "minutes"], sort=False):
+        first, known = rows.iloc[0], rows["truth_nats"].notna().all()
+        several = bool(first["covering"])
+        se = float(np.sqrt(np.square(rows["se_nats"]).mean()))
+        error = rows["mi_nats"] - rows["truth_nats"]
+        records.append({
+            "kind": first["dataset"],
+            "case": str(case),
+            "form": str(form),
+            "n": f"{n:,}",
+            "seeds": str(len(rows)),
+            "truth (nats)": f"{first['truth_nats']:.4f}" if known else "not known",
+            "estimate (nats)": number(float(rows["mi_nats"].mean()), se),
+            "close": ("yes" if close(rows).all() else f"{close(rows).mean():.0%}") if known else "",
+            "(estimate - truth)/se": f"{(error / rows['se_nats']).mean():+.1f}" if known and se > 0 else "",
+            "interval holds truth": f"{covered(rows).mean():.0%}" if known and several else "",
+            "steps": f"{int(rows['steps'].median()):,}",
+            "seconds": f"{rows['seconds'].median():.0f}",
+        })  # fmt: skip
+    note = (
+        "estimate ± standard error (over several seeds: the mean, ± the standard error of one estimate); close: within "
+        "0.05 nats or 5%; interval: ± 1.96 standard errors"
+    )
+    return Sheet(
+        "Mutual information from denoising errors",
+        products.note(source, note),
+        pd.DataFrame(records),
+    )
