@@ -25,7 +25,7 @@ from infolab.immse import (
 from infolab.immse.measure import ELEMENTS
 from infolab.nn.unet import NETWORKS, UNet
 from infolab.noise import generator
-from infolab.schedules import expand, logsnr_to_alpha_sigma
+from infolab.schedules import append_dims, logsnr_to_alpha_sigma
 
 IMAGES = 256
 PUBLISHED_POINTS = 1000
@@ -57,7 +57,7 @@ def small_denoiser(reference: GaussianReference, seed: int = 0) -> Denoiser:
     variance = float(reference.eigenvalues.mean())
 
     def denoiser(z: Tensor, logsnr: Tensor) -> Tensor:
-        alpha, sigma = (expand(v, z) for v in logsnr_to_alpha_sigma(logsnr))
+        alpha, sigma = (append_dims(v, z) for v in logsnr_to_alpha_sigma(logsnr))
         linear = sigma * z / (alpha**2 * variance + sigma**2)
         return linear + 0.01 * network(z, torch.sigmoid(-logsnr / 4))
 

@@ -7,7 +7,7 @@ from types import ModuleType
 from benchmarks import speed_table
 from benchmarks.commands import Parser, check_writable, provenance
 from benchmarks.timing import LEAST_REPEATS, achieved_gflops, check_repeats, duel_to_row, sgemm_gflops
-from infolab.errors import choose, run_main
+from infolab.errors import check_choice, run_main
 
 PAPERS = ("diffusion", "itdiffusion", "vae", "scoregen", "infodiffusion")
 """Modules of this folder, each with `ROWS`: row name -> function that prepares its `Duel`."""
@@ -34,9 +34,9 @@ def wanted_rows(paper: str, rows: str) -> dict[str, str]:
     Raises:
         UserError: an unknown paper or row, with the choices.
     """
-    papers = (choose("paper", paper, PAPERS),) if paper else PAPERS
+    papers = (check_choice("paper", paper, PAPERS),) if paper else PAPERS
     known = {name: owner for owner in papers for name in _module(owner).ROWS}
-    names = [choose("row", name.strip(), list(known)) for name in rows.split(",")] if rows else list(known)
+    names = [check_choice("row", name.strip(), list(known)) for name in rows.split(",")] if rows else list(known)
     return {name: known[name] for name in names}
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.commands import Parser
-from infolab.errors import InterruptedRunError, LabError, choose, run_main
+from infolab.errors import InterruptedRunError, LabError, check_choice, run_main
 from infolab.noise import generator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -80,9 +80,9 @@ def main() -> None:
     parser.add_argument("--signal", default=SIGNALS[0], help=f"one of {', '.join(SIGNALS)} (default: {SIGNALS[0]})")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     options = parser.parse_args()
-    choose("preset", options.preset, ("smoke", "quick", "paper"))
-    number = signal.Signals[choose("signal", options.signal, SIGNALS)]
-    names = [choose("command", options.only, list(COMMANDS))] if options.only else list(COMMANDS)
+    check_choice("preset", options.preset, ("smoke", "quick", "paper"))
+    number = signal.Signals[check_choice("signal", options.signal, SIGNALS)]
+    names = [check_choice("command", options.only, list(COMMANDS))] if options.only else list(COMMANDS)
     print(HEAD, flush=True)
     trials = []
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,7 @@ from vae.evaluate import log_px_of
 from vae.images import Inputs, binarize
 from vae.logpx import FullCovariance, Points, encoder_proposal
 from vae.models import VAE
-from vae.objective import Objective, Trained, members_of
+from vae.objective import Objective, VAEWithGhostDecoder, members_of
 from vae.run import build, make_objective
 
 N_Z = 256
@@ -55,7 +55,7 @@ class Networks:
     def __init__(self, config: VAEConfig, inputs: Inputs):
         members = members_of(config, len(inputs))
         self.inputs = inputs
-        self.trained: Trained = build(config, members, inputs)
+        self.trained: VAEWithGhostDecoder = build(config, members, inputs)
         self.objective: Objective = make_objective(config, members, inputs, self.trained)
         self.optimizer = torch.optim.Adam(self.trained.parameters(), lr=config.lr, fused=True)
         self.step = 0

@@ -24,7 +24,7 @@ from infolab.errors import UserError, run_main
 from infolab.nn.mlp import EnsembleMLP
 from infolab.results import write
 from infolab.runs import Run
-from infolab.schedules import VP, expand
+from infolab.schedules import VP, append_dims
 from infolab.storage import Keep, Pieces
 from infolab.sweep import Cost, Experiment, run_sweep
 from infolab.training import Training, train
@@ -197,7 +197,7 @@ class SharedNetworks(nn.Module):
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """Scores of x (k, n, 2) at t (k, n), differentiable in x and t; the weights are held fixed."""
         weights = {name: item.detach() for name, item in self.network.named_parameters()}
-        return functional_call(self.network, weights, (x, t)) / expand(self.schedule.beta(t).sqrt(), x)
+        return functional_call(self.network, weights, (x, t)) / append_dims(self.schedule.beta(t).sqrt(), x)
 
 
 class SharedObjective:

@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from infolab.config import NOT_IN_ID, RunConfig, not_in_id_at
+from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig, not_in_id_at
 from infolab.data import NAMES, ImageSet, epoch_permutation, flip_draws, load, mirrored
 from infolab.data.images import LogitTransform, dequantize
 from infolab.data.places import default_data_dir
 from infolab.device import PRECISIONS, precision_label, staged
 from infolab.epochs import DebiasedTime, UniformTime
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.nn.blocks import set_dropout_generator
 from infolab.nn.unet import NETWORKS, UNet, UNetConfig
 from infolab.noise import generator
-from infolab.schedules import VP, expand
+from infolab.schedules import VP, append_dims
 
 # ----------
 # Settings of the image study: few-shot and full training sets, over the diffusion time T.
@@ -28,10 +28,10 @@ from infolab.schedules import VP, expand
 class ImageConfig(RunConfig):
     """One network: a data set, a training set of m images, a diffusion time T and a seed."""
 
-    data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
+    data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in; the default is the environment's DATA_DIR, else data/ in the
     repository (`python -m infolab.data doctor` says what is there)."""
-    download: bool = field(default=False, metadata=NOT_IN_ID)
+    download: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
     dataset: str = "digits"
     """Image set (`python -m infolab.data doctor` lists them)."""
@@ -96,17 +96,17 @@ class ImageConfig(RunConfig):
     """Images per network call in the evaluation."""
     precision: str = "fp32"
     """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
-    compile: bool = field(default=False, metadata=NOT_IN_ID)
+    compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        choose("data set", self.dataset, NAMES)
-        choose("network", self.network, sorted(NETWORKS))
-        choose("parametrization", self.parametrization, ("drift", "noise", "velocity"))
-        choose("time sampler", self.time_sampler, ("uniform", "debiased", "importance"))
-        choose("probe", self.probe, ("rademacher", "gaussian"))
-        choose("precision", self.precision, PRECISIONS)
+        check_choice("data set", self.dataset, NAMES)
+        check_choice("network", self.network, sorted(NETWORKS))
+        check_choice("parametrization", self.parametrization, ("drift", "noise", "velocity"))
+        check_choice("time sampler", self.time_sampler, ("uniform", "debiased", "importance"))
+        check_choice("probe", self.probe, ("rademacher", "gaussian"))
+        check_choice("precision", self.precision, PRECISIONS)
         for name in ("iterations", "batch", "sde_steps", "elbo_draws", "ode_probes", "score_draws", "eval_batch"):
             self._least(name, 1)
         for name in ("test_images", "samples", "mi_outer", "score_replicates"):
@@ -198,10 +198,10 @@ class ImageScore(nn.Module):
         level = self.schedule.at(t)
         out = self.network(x, t)
         if self.parametrization == "drift":
-            return out / expand(level.g2.sqrt(), x)
+            return out / append_dims(level.g2.sqrt(), x)
         if self.parametrization == "velocity":
-            out = expand(level.sigma, x) * x + expand(level.alpha, x) * out
-        return -out / expand(torch.sqrt(level.sigma**2 + SIGMA_FLOOR**2), x)
+            out = append_dims(level.sigma, x) * x + append_dims(level.alpha, x) * out
+        return -out / append_dims(torch.sqrt(level.sigma**2 + SIGMA_FLOOR**2), x)
 
 
 def time_law(config: ImageConfig, schedule: VP) -> UniformTime | DebiasedTime:
@@ -223,7 +223,7 @@ class Denoised:
 
     def loss(self) -> Tensor:
         """Mean over the batch of w(t) 1/2 |sigma s + eps|^2, summed over dimensions; a scalar."""
-        squared = (expand(self.sigma, self.s) * self.s + self.eps).square().flatten(1).sum(1)
+        squared = (append_dims(self.sigma, self.s) * self.s + self.eps).square().flatten(1).sum(1)
         return 0.5 * (self.weight * squared).mean()
 
 
@@ -270,7 +270,7 @@ class ImageObjective:
             pixels = mirrored(pixels, flips)
         x0, _ = self.transform.forward(dequantize(pixels, u, self.images.levels))
         level = self.score.schedule.at(t)
-        x_t = expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps
+        x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * eps
         if self.config.dropout:
             masks = generator(self.config.seed, "dropout", step, device=self.device)
             set_dropout_generator(self.score, masks)

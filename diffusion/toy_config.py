@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 
 from infolab.config import RunConfig
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.schedules import VP
 from infolab.toy import TOYS, make
 
@@ -55,7 +55,7 @@ class ToyConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        choose("data set", self.dataset, sorted(TOYS))
+        check_choice("data set", self.dataset, sorted(TOYS))
         if make(self.dataset).d != 2:
             raise UserError(
                 f"data set '{self.dataset}' is not 2-D: the 2-D study takes swiss_roll, moons, scg and the like"

@@ -19,7 +19,7 @@ from infolab.likelihood import ode_log_likelihood
 from infolab.nn.mlp import EnsembleMLP
 from infolab.noise import generator
 from infolab.sample import StepNoise, reverse_sde, step_count, walk_in_pieces
-from infolab.schedules import VP, expand
+from infolab.schedules import VP, append_dims
 from infolab.storage import Keep, under, unkept
 from infolab.toy import make
 
@@ -77,13 +77,13 @@ class PlugInScore:
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Scores (k, n, 2)."""
-        return self.model(x, t) / expand(self.schedule.beta(t).sqrt(), x)
+        return self.model(x, t) / append_dims(self.schedule.beta(t).sqrt(), x)
 
     def with_divergence(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (k, n, 2) and their exact divergence (k, n)."""
         out, divergence = self.model.value_and_divergence(x, t)
         g = self.schedule.beta(t).sqrt()
-        return out / expand(g, x), divergence / g
+        return out / append_dims(g, x), divergence / g
 
 
 class ToyEvaluation:

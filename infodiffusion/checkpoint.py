@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from infodiffusion.config import InfoConfig, settled
+from infodiffusion.config import InfoConfig, canonical_config
 from infodiffusion.data import load_images
 from infodiffusion.networks import VAE, Autoencoder, Diff, LatentDiffusion, Output, Vanilla
 from infodiffusion.objective import schedule_of
@@ -84,7 +84,7 @@ def load_model(config: InfoConfig, device: torch.device) -> nn.Module:
     """
     model = build(config)
     if config.epochs:
-        model.load_state_dict(_trained(_same_or_fp32(settled(config, "train"))))
+        model.load_state_dict(_trained(_same_or_fp32(canonical_config(config, "train"))))
     set_arithmetic(model, config)
     return model.to(device).eval().requires_grad_(False)
 
@@ -96,7 +96,7 @@ def load_latent(config: InfoConfig, device: torch.device) -> LatentDiffusion:
         UserError: it has not been trained.
     """
     latent = LatentDiffusion(torch.zeros(2, config.a_dim), 0)
-    latent.load_state_dict(_trained(_same_or_fp32(settled(config, "train_latent_ddim"))))
+    latent.load_state_dict(_trained(_same_or_fp32(canonical_config(config, "train_latent_ddim"))))
     return latent.to(device).eval().requires_grad_(False)
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from infodiffusion.data import check_dataset, contents_of, published_shape
 from infodiffusion.networks import check_prior
-from infolab.config import NOT_IN_ID, RunConfig, not_in_id_at
+from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig, not_in_id_at
 from infolab.data import registry
 from infolab.data.places import default_data_dir
 from infolab.device import PRECISIONS, precision_label
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.mmd import KERNELS
 from infolab.nn.unet import UNetConfig
 
@@ -81,10 +81,10 @@ class InfoConfig(RunConfig):
     """What to do, or several separated by commas, in order: train, eval, eval_fid, save_latent, disentangle,
     interpolate, latent_quality, train_latent_ddim, plot_latent, save_original_img; or an evaluation: eval_disentangle,
     train_classifier, calc_fid (README.md of this folder says what each writes)."""
-    data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
+    data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in; the default is the environment's DATA_DIR, else data/ in the
     repository (`python -m infolab.data doctor` says what is there)."""
-    download: bool = field(default=False, metadata=NOT_IN_ID)
+    download: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
     model: str = "diff"
     """diff (a diffusion model with a code), vae, or vanilla (a diffusion model without one)."""
@@ -154,7 +154,7 @@ class InfoConfig(RunConfig):
     """Mirror each training image with probability 1/2 (published for all but mnist and dsprites)."""
     seed: int = 64
     """Seed of initial weights, order and noise, and of what the modes draw."""
-    evaluate_every: int = field(default=0, metadata=NOT_IN_ID)
+    evaluate_every: int = field(default=0, metadata=EXCLUDED_FROM_RUN_ID)
     """Epochs between evaluations on test images while training; 0: at the end only."""
     latent_epochs: int = 50
     """Passes over the codes when the diffusion over codes is trained."""
@@ -172,7 +172,7 @@ class InfoConfig(RunConfig):
     precision: str = "fp32"
     """Arithmetic of the networks, in training and in all that is asked of them: fp32, tf32 (on a GPU that has it), or
     bf16. Under bf16 or tf32 a model that was trained so is taken, else the one that was trained in fp32."""
-    compile: bool = field(default=False, metadata=NOT_IN_ID)
+    compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks in training (torch.compile): some minutes at the start, faster steps on a GPU."""
     split_step: int = 500
     """Steps of T, from the noise on, that two-phase sampling leaves to the vanilla model."""
@@ -182,14 +182,14 @@ class InfoConfig(RunConfig):
     """Statistics (.npz) or images that calc_fid compares with; empty: the data set's own images."""
     features: str = "small"
     """Features of calc_fid: small (a network trained on the data set itself), or the path of Inception weights."""
-    force_features: bool = field(default=False, metadata=NOT_IN_ID)
+    force_features: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Let calc_fid take a small network that hardly sees noise, or of which nobody measured what it sees (the smoke
     preset does)."""
     codes: int = 10_000
     """Codes that eval_disentangle and train_classifier score, evenly spread over the test images."""
     dci_variant: str = "forest"
     """DCI of eval_disentangle: forest (fast) or boosted (published)."""
-    write_png: bool = field(default=True, metadata=NOT_IN_ID)
+    write_png: bool = field(default=True, metadata=EXCLUDED_FROM_RUN_ID)
     """Also write eval_fid's and save_original_img's images as one .png each."""
 
     def read_contents(self) -> dict[str, str]:
@@ -200,19 +200,19 @@ class InfoConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        choose("mode", self.mode, tuple(MODES))
-        choose("model", self.model, MODELS)
+        check_choice("mode", self.mode, tuple(MODES))
+        check_choice("model", self.model, MODELS)
         if self.model not in MODES[self.mode].models:
             raise UserError(f"--mode {self.mode} is for --model {' or '.join(MODES[self.mode].models)}")
         if not self.train_folder:
             check_dataset(self.dataset)
         check_prior(self.prior, self.a_dim)
-        choose("kernel of the MMD", self.mmd_kernel, KERNELS)
-        choose("parametrization", self.parametrization, PARAMETRIZATIONS)
-        choose("learning-rate schedule", self.lr_schedule, LR_SCHEDULES)
-        choose("sampling", self.sampling, SAMPLINGS)
-        choose("precision", self.precision, PRECISIONS)
-        choose("variant of DCI", self.dci_variant, ("forest", "boosted"))
+        check_choice("kernel of the MMD", self.mmd_kernel, KERNELS)
+        check_choice("parametrization", self.parametrization, PARAMETRIZATIONS)
+        check_choice("learning-rate schedule", self.lr_schedule, LR_SCHEDULES)
+        check_choice("sampling", self.sampling, SAMPLINGS)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("variant of DCI", self.dci_variant, ("forest", "boosted"))
         self._check_numbers()
         if self.model != "diff" and self.sampling != "prior":
             raise UserError(f"--sampling {self.sampling} is for --model diff: use --sampling prior")
@@ -308,7 +308,7 @@ def _family(config: InfoConfig) -> str:
     return "vanilla"
 
 
-def settled(config: InfoConfig, mode: str = "", **changes: object) -> InfoConfig:
+def canonical_config(config: InfoConfig, mode: str = "", **changes: object) -> InfoConfig:
     """The settings of one mode (empty: `config`'s own): those that it, or a vanilla model, does not use are defaults.
 
     So one mode's run has one id, whatever the flags of other modes are, and every mode finds the training it needs as
@@ -326,7 +326,7 @@ def settled(config: InfoConfig, mode: str = "", **changes: object) -> InfoConfig
 
 def vanilla_of(config: InfoConfig) -> InfoConfig:
     """The training of the vanilla model that goes with `config`."""
-    return settled(config, "train", model="vanilla")
+    return canonical_config(config, "train", model="vanilla")
 
 
 CODE_FIELDS = ("a_dim", "prior", "mmd_weight", "mmd_kernel", "kld_weight", "use_c", "c_max", "bottleneck")

@@ -9,7 +9,7 @@ from infolab.data import NAMES, ImageSet, load, registry
 from infolab.data import folders as celeba_files
 from infolab.data.factor_files import FACTOR_FILES, dsprites, shapes3d
 from infolab.data.folders import load_resized
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.noise import generator
 
 FOLDERS = ("chairs", "ffhq")
@@ -33,7 +33,7 @@ def check_dataset(name: str) -> str:
     Raises:
         UserError: there is none.
     """
-    return choose("data set", name, DATASETS)
+    return check_choice("data set", name, DATASETS)
 
 
 def published_shape(name: str) -> tuple[int, int]:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.nn.mlp import LatentMLP
 from infolab.nn.unet import UNet, UNetConfig
 from infolab.noise import derive, initialise_
-from infolab.schedules import DDPM, expand
+from infolab.schedules import DDPM, append_dims
 from infolab.toy import swiss_roll
 
 # ----------
@@ -30,7 +30,7 @@ def check_prior(name: str, a_dim: int) -> None:
     Raises:
         UserError: an unknown name, `10mix` at an odd length, `roll` at any but 2.
     """
-    choose("prior", name, PRIORS)
+    check_choice("prior", name, PRIORS)
     if name == "10mix" and a_dim % 2:
         raise UserError(f"--prior 10mix lives in pairs of coordinates: --a-dim must be even, not {a_dim}")
     if name == "roll" and a_dim != 2:
@@ -106,11 +106,11 @@ class Output(nn.Module):
         """eps_hat (n, c, h, w) for outputs of that shape at x_t and steps (n,)."""
         if self.parametrization == "noise":
             return output
-        return expand(self.sigma[step], x_t) * x_t + expand(self.alpha[step], x_t) * output
+        return append_dims(self.sigma[step], x_t) * x_t + append_dims(self.alpha[step], x_t) * output
 
     def noised(self, x: Tensor, eps: Tensor, step: Tensor) -> Tensor:
         """x_t = sqrt(abar) x + sqrt(1 - abar) eps, (n, c, h, w), at steps (n,)."""
-        return expand(self.alpha[step], x) * x + expand(self.sigma[step], x) * eps
+        return append_dims(self.alpha[step], x) * x + append_dims(self.sigma[step], x) * eps
 
     def weight(self, step: Tensor) -> Tensor:
         """(squared error of the output) / (squared error of eps_hat) at steps (n,): 1, or 1 / abar."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from infodiffusion.checkpoint import folder_of
-from infodiffusion.config import InfoConfig, settled
+from infodiffusion.config import InfoConfig, canonical_config
 from infodiffusion.data import attributes_or_factors
 from infodiffusion.networks import Autoencoder
 from infodiffusion.tables import InfoOutput
@@ -135,7 +135,7 @@ def saved(config: InfoConfig, name: str) -> np.ndarray:
     Raises:
         UserError: it has not been saved, or the data set has nothing of the kind.
     """
-    folder = folder_of(settled(config, "save_latent"))
+    folder = folder_of(canonical_config(config, "save_latent"))
     if not (folder / "codes_test.npy").is_file():
         raise UserError(f"no codes of this model in '{folder}': run the same command with --mode save_latent first")
     path = folder / f"{name}.npy"

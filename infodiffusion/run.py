@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from infodiffusion import sampling, scores
 from infodiffusion.checkpoint import build
-from infodiffusion.config import MODES, InfoConfig, settled
+from infodiffusion.config import MODES, InfoConfig, canonical_config
 from infodiffusion.tables import InfoOutput, InfoQuality, InfoTraining
 from infodiffusion.train import train_latent, train_model
-from infolab.errors import UserError, choose, run_main, told_once
+from infolab.errors import UserError, check_choice, report_once, run_main
 from infolab.nn.unet import UNet
 from infolab.sweep import Cost, Experiment, run_sweep
 
@@ -111,7 +111,7 @@ def experiment(mode: str, model_given: bool = False) -> Experiment:
     Raises:
         UserError: an unknown mode.
     """
-    chosen = MODES[choose("mode", mode, tuple(MODES))]
+    chosen = MODES[check_choice("mode", mode, tuple(MODES))]
 
     def has(config: InfoConfig) -> bool:
         shown = not chosen.one_seed or config.seed == SEEDS[0]
@@ -129,7 +129,7 @@ def experiment(mode: str, model_given: bool = False) -> Experiment:
         run=WORK[mode],
         cost=cost,
         kind=lambda config: config.dataset,
-        expand=lambda config: [settled(config)],
+        expand=lambda config: [canonical_config(config)],
         several_processes=mode == "train",
     )
 
@@ -182,7 +182,7 @@ def _main() -> None:
         return
     modes, rest = split_modes(words)
     modes = sorted(dict.fromkeys(modes), key=lambda mode: EARLIER.get(mode, len(EARLIER)))
-    with told_once():
+    with report_once():
         if not modes:
             raise UserError(f"give --mode, one or more of {', '.join(MODES)}, separated by commas")
         model_given = any(word.split("=")[0] == "--model" for word in rest)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from infodiffusion.checkpoint import experiment_of, folder_of, images_of, load_coded
-from infodiffusion.config import InfoConfig, settled
+from infodiffusion.config import InfoConfig, canonical_config
 from infodiffusion.networks import draw_prior
 from infodiffusion.outputs import code_arrays, for_figures, keep_arrays, keep_pictures, saved, spread_over
 from infodiffusion.tables import InfoQuality
@@ -77,7 +77,7 @@ def score_samples(preset: str, config: InfoConfig) -> None:
     `--reference` names others: statistics (.npz), which FID alone takes, or a folder of images.
     """
     run, device = Run("infodiffusion", experiment_of(config), preset, config), pick_device(config.device)
-    path = folder_of(settled(config, "eval_fid")) / "generated.npy"
+    path = folder_of(canonical_config(config, "eval_fid")) / "generated.npy"
     if not path.is_file():
         raise UserError(f"no samples '{path}': run the same command with --mode eval_fid first")
     generated = load_npy(path, remedy="run the same command with --mode eval_fid --force again")

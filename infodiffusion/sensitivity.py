@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infodiffusion.tables import InfoSensitivity
-from infolab.config import NOT_IN_ID, RunConfig
+from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig
 from infolab.data import NAMES
 from infolab.data.places import default_data_dir
-from infolab.errors import UserError, choose, run_main
+from infolab.errors import UserError, check_choice, run_main
 from infolab.metrics.inputs import data_set, read_images, targets_of
 from infolab.metrics.networks import SmallNetwork, train_extractor
 from infolab.results import write
@@ -23,7 +23,7 @@ from infolab.sweep import Cost, Experiment, run_sweep
 class SensitivityConfig(RunConfig):
     """The network that `python -m infodiffusion.metrics features --data DATASET` trains."""
 
-    data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
+    data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in."""
     dataset: str = "digits"
     """Image set (`python -m infolab.data doctor` lists them)."""
@@ -34,7 +34,7 @@ class SensitivityConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        choose("data set", self.dataset, NAMES)
+        check_choice("data set", self.dataset, NAMES)
         if self.steps < 1:
             raise UserError(f"--steps must be at least 1, not {self.steps}")
 

@@ -18,7 +18,7 @@ from infolab.nn.blocks import set_dropout_generator
 from infolab.noise import derive, generator
 from infolab.results import write
 from infolab.runs import Run
-from infolab.schedules import expand
+from infolab.schedules import append_dims
 from infolab.storage import Pieces
 from infolab.training import Training, train
 
@@ -140,7 +140,7 @@ class LatentObjective:
         return step, torch.randn(n, self.codes.shape[1], generator=source)
 
     def _errors(self, a: Tensor, step: Tensor, eps: Tensor) -> Tensor:
-        alpha, sigma = (expand(part[step], a) for part in (self.alpha, self.sigma))
+        alpha, sigma = (append_dims(part[step], a) for part in (self.alpha, self.sigma))
         a_t = alpha * a + sigma * eps
         return (eps - self.latent(a_t, step)).square().mean(1)
 

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from infolab.errors import choose, run_main
+from infolab.errors import check_choice, run_main
 
 USAGE = """\
 infolab COMMAND [--flags]: how much does a model know about its data? Every value comes with its standard error.
@@ -47,7 +47,7 @@ def _main() -> None:
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(USAGE)
         return
-    command = choose("command", words[0], tuple(COMMANDS))
+    command = check_choice("command", words[0], tuple(COMMANDS))
     module, flags = COMMANDS[command]
     sys.argv = [f"infolab {command}", *flags, *words[1:]]
     importlib.import_module(module).main()

@@ -23,7 +23,7 @@ from infolab.empirical import empirical_score, mutual_information
 from infolab.errors import UserError, run_main
 from infolab.noise import generator
 from infolab.sample import Score
-from infolab.schedules import VP, Level, expand
+from infolab.schedules import VP, ScheduleValues, append_dims
 from infolab.storage import Keep, unkept
 from infolab.toy import TOYS, make
 
@@ -233,7 +233,7 @@ def published_loss(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tenso
         batch: points per network call.
     """
     x_t, level = _noised(schedule, x0, t, eps)
-    scaled = expand(level.sigma, x0) * _batched(score, x_t, t, batch)
+    scaled = append_dims(level.sigma, x0) * _batched(score, x_t, t, batch)
     return 0.5 * to_double((scaled + eps).flatten(2)).square().sum(-1).mean(-1).cpu()
 
 
@@ -245,9 +245,9 @@ def _exact_gap(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, d
     return gap.square().sum(-1).mean(-1).cpu()
 
 
-def _noised(schedule: VP, x0: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, Level]:
+def _noised(schedule: VP, x0: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, ScheduleValues]:
     level = schedule.at(t)
-    return expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps, level
+    return append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * eps, level
 
 
 def _batched(score: Score, x: Tensor, t: Tensor, batch: int) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 
 # ----------
 # Paths as a user types them: from the folder where a launcher was called, and with ~ for the home folder.
@@ -87,7 +87,7 @@ def _is_a_name(value: str) -> bool:
 # ----------
 # One typed, documented config per script: parsing with presets, the run id, and the common fields.
 
-NOT_IN_ID = {"in_id": False}
+EXCLUDED_FROM_RUN_ID = {"in_id": False}
 """Metadata of fields that say where and how a run is computed, not what: they do not enter its id."""
 
 
@@ -108,33 +108,33 @@ class RunConfig:
     What does, beside a script's own fields, is in the files that the run reads: `contents`.
     """
 
-    runs_dir: Path = field(default=Path("runs"), metadata=NOT_IN_ID)
+    runs_dir: Path = field(default=Path("runs"), metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of checkpoints, logs and TensorBoard events."""
-    results_dir: Path = field(default=Path("results"), metadata=NOT_IN_ID)
+    results_dir: Path = field(default=Path("results"), metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of the result tables."""
-    data_dir: Path = field(default=Path("data"), metadata=NOT_IN_ID)
+    data_dir: Path = field(default=Path("data"), metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in (see `python -m infolab.data doctor`)."""
-    device: str = field(default_factory=default_device, metadata=NOT_IN_ID)
+    device: str = field(default_factory=default_device, metadata=EXCLUDED_FROM_RUN_ID)
     """cpu, cuda, cuda:1, mps, or auto (cuda where there is one, else cpu); the default is the environment's DEVICE,
     else auto."""
-    threads: int = field(default=0, metadata=NOT_IN_ID)
+    threads: int = field(default=0, metadata=EXCLUDED_FROM_RUN_ID)
     """CPU threads; 0: as many as torch takes by itself."""
-    deterministic: bool = field(default=False, metadata=NOT_IN_ID)
+    deterministic: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Take only operations that give the same bits at each run on the same GPU (slower there; a CPU does anyway)."""
-    checkpoint_seconds: float = field(default=60.0, metadata=NOT_IN_ID)
+    checkpoint_seconds: float = field(default=60.0, metadata=EXCLUDED_FROM_RUN_ID)
     """Least seconds between checkpoints; where writing one takes long they come less often, for 2% of the time."""
-    max_minutes: float = field(default=0.0, metadata=NOT_IN_ID)
+    max_minutes: float = field(default=0.0, metadata=EXCLUDED_FROM_RUN_ID)
     """Minutes after which the command keeps what it has and exits with code 75 (try again), in training and in
     evaluation; 0: no limit."""
-    task: str = field(default="", metadata=NOT_IN_ID)
+    task: str = field(default="", metadata=EXCLUDED_FROM_RUN_ID)
     """i/n: the i-th of n shares of the sweep, of about equal cost (SLURM arrays; several shells on one machine)."""
-    force: bool = field(default=False, metadata=NOT_IN_ID)
+    force: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Run again although the results are there already."""
-    dry_run: bool = field(default=False, metadata=NOT_IN_ID)
+    dry_run: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Print the resolved config, the run id and the estimated cost, and do nothing."""
-    gpu: str = field(default="", metadata=NOT_IN_ID)
+    gpu: str = field(default="", metadata=EXCLUDED_FROM_RUN_ID)
     """With --dry-run: also estimate the time on this GPU, which need not be here (h100, a100, v100, l4, t4, ...)."""
-    count: bool = field(default=False, metadata=NOT_IN_ID)
+    count: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Print the number of runs of the sweep, and do nothing (the size of a SLURM array)."""
 
     def read_contents(self) -> dict[str, str]:
@@ -209,7 +209,7 @@ def parse(presets: dict[str, Config], command: str, arguments: Sequence[str] | N
     """
     words = as_typed(sys.argv[1:] if arguments is None else arguments)
     preset = "quick" if not words or words[0].startswith("-") else words.pop(0)
-    choose("preset", preset, list(presets))
+    check_choice("preset", preset, list(presets))
     default = presets[preset]
     description = f"Presets: {', '.join(presets)} (first argument; defaults shown are those of '{preset}')."
     return preset, _parse_flags(default, words, command, description)

@@ -9,8 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from infolab.device import to_double
-from infolab.errors import UserError, choose
-from infolab.schedules import DDPM, Level, LogsnrLine, Schedule, expand, level_of_logsnr, logsnr_to_alpha_sigma
+from infolab.errors import UserError, check_choice
+from infolab.schedules import (
+    DDPM,
+    LogsnrLine,
+    Schedule,
+    ScheduleValues,
+    append_dims,
+    logsnr_to_alpha_sigma,
+    values_of_logsnr,
+)
 
 # ----------
 # One type for the model: a network in whatever convention it was trained, as a denoiser in the lab's channel.
@@ -23,7 +31,7 @@ PREDICTS = ("eps", "-eps", "x0", "v", "-v", "score", "flow", "-flow", "edm", "ed
 """What a network may predict: the noise, the data, v = alpha eps - sigma x0 (alpha^2 + sigma^2 = 1), the score of x_t,
 the velocity dx_t/dt of its schedule, EDM's D(x; sigma) (the data) or its raw F under EDM's preconditioning; with -, the
 negative."""
-Time = Callable[[Level], Tensor]
+Time = Callable[[ScheduleValues], Tensor]
 TIMES: dict[str, Time] = {
     "t": lambda level: level.t,
     "1000t": lambda level: 1000 * level.t,
@@ -58,7 +66,7 @@ def read_vp(predicts: str, out: Tensor, z: Tensor, logsnr: Tensor) -> Prediction
         z: x_t, which is the channel's z there (n, ...).
         logsnr: (n,).
     """
-    alpha, sigma = (expand(v.to(z), z) for v in logsnr_to_alpha_sigma(to_double(logsnr)))
+    alpha, sigma = (append_dims(v.to(z), z) for v in logsnr_to_alpha_sigma(to_double(logsnr)))
     if predicts == "v":
         return Prediction(alpha * z - sigma * out, sigma * z + alpha * out, out)
     x0, eps = (out, (z - alpha * out) / sigma) if predicts == "x0" else ((z - sigma * out) / alpha, out)
@@ -95,12 +103,12 @@ class Denoiser(nn.Module):
         sigma_data: float = 0.5,
     ):
         super().__init__()
-        choose("prediction", predicts, PREDICTS)
+        check_choice("prediction", predicts, PREDICTS)
         self.network, self.predicts, self.sigma_data = network, predicts, sigma_data
         self.schedule = schedule
         if schedule is None:
             time = time or "logsnr"
-        self.time = TIMES[choose("time", time, tuple(TIMES))] if isinstance(time, str) and time else time
+        self.time = TIMES[check_choice("time", time, tuple(TIMES))] if isinstance(time, str) and time else time
 
     def forward(self, z: Tensor, logsnr: Tensor, **condition: Any) -> Prediction:
         """What the network says of z (n, ...) at log-SNRs a (n,), in the channel."""
@@ -114,25 +122,25 @@ class Denoiser(nn.Module):
     def score(self, x_t: Tensor, t: Tensor, schedule: Schedule, **condition: Any) -> Tensor:
         """The score of x_t = alpha_t x + sigma_t eps at times t (n,) of any schedule, -eps_hat / sigma_t."""
         level = schedule.at(t)
-        z = x_t / expand(torch.hypot(level.alpha, level.sigma), x_t)
-        return -self.eps(z, level.logsnr, **condition) / expand(level.sigma, x_t)
+        z = x_t / append_dims(torch.hypot(level.alpha, level.sigma), x_t)
+        return -self.eps(z, level.logsnr, **condition) / append_dims(level.sigma, x_t)
 
-    def level(self, logsnr: Tensor) -> Level:
+    def level(self, logsnr: Tensor) -> ScheduleValues:
         """The level of the network's own schedule at log-SNRs (n,), float64 (on the CPU where a device has none)."""
         schedule = self.schedule or LogsnrLine(high=1.0, low=-1.0)
         return schedule.at(schedule.logsnr_to_t(to_double(logsnr)))
 
-    def output(self, z: Tensor, level: Level, **condition: Any) -> Tensor:
+    def output(self, z: Tensor, level: ScheduleValues, **condition: Any) -> Tensor:
         """The network's own output at x_t, the channel's z on the scale of its schedule.
 
         Raises:
             UserError: it is no tensor like x_t.
         """
         scale = torch.hypot(level.alpha, level.sigma)
-        x_t = expand(scale.to(z), z) * z
+        x_t = append_dims(scale.to(z), z) * z
         sigma = level.sigma
         if self.predicts == "edm-raw":
-            x_t = expand(torch.rsqrt(sigma**2 + self.sigma_data**2).to(z), z) * x_t
+            x_t = append_dims(torch.rsqrt(sigma**2 + self.sigma_data**2).to(z), z) * x_t
         found = self.network(x_t, self._told(level).to(z), **condition)
         found = getattr(found, "sample", found)
         if not isinstance(found, Tensor) or found.shape != z.shape:
@@ -142,7 +150,7 @@ class Denoiser(nn.Module):
             )
         return found
 
-    def read(self, output: Tensor, z: Tensor, logsnr: Tensor, level: Level, predicts: str = "") -> Prediction:
+    def read(self, output: Tensor, z: Tensor, logsnr: Tensor, level: ScheduleValues, predicts: str = "") -> Prediction:
         """What an output means, taken as `predicts` (default: as told).
 
         Args:
@@ -161,25 +169,25 @@ class Denoiser(nn.Module):
             return read_vp("x0", self._preconditioned(out, z, level) if kind == "edm-raw" else out, z, logsnr)
         return read_vp("eps", self._eps(out, z, level, kind), z, logsnr)
 
-    def _eps(self, out: Tensor, z: Tensor, level: Level, kind: str) -> Tensor:
+    def _eps(self, out: Tensor, z: Tensor, level: ScheduleValues, kind: str) -> Tensor:
         if kind == "eps":
             return out
         if kind == "score":
-            return -expand(level.sigma.to(z), z) * out
+            return -append_dims(level.sigma.to(z), z) * out
         # u = alpha' x0 + sigma' eps and c z = alpha x0 + sigma eps, c^2 = alpha^2 + sigma^2
         scale = torch.hypot(level.alpha, level.sigma)
         determinant = level.alpha * level.dsigma_dt - level.sigma * level.dalpha_dt
         of_u, of_z = level.alpha / determinant, -level.dalpha_dt * scale / determinant
-        return expand(of_u.to(z), z) * out + expand(of_z.to(z), z) * z
+        return append_dims(of_u.to(z), z) * out + append_dims(of_z.to(z), z) * z
 
-    def _preconditioned(self, out: Tensor, z: Tensor, level: Level) -> Tensor:
+    def _preconditioned(self, out: Tensor, z: Tensor, level: ScheduleValues) -> Tensor:
         """D = c_skip x + c_out F, c_skip = sd^2 / (sigma^2 + sd^2), c_out = sigma sd / sqrt(sigma^2 + sd^2)."""
         sigma, sd = level.sigma, self.sigma_data
         total = sigma**2 + sd**2
         skip = sd**2 / total * torch.hypot(level.alpha, sigma)
-        return expand(skip.to(z), z) * z + expand((sigma * sd * torch.rsqrt(total)).to(z), z) * out
+        return append_dims(skip.to(z), z) * z + append_dims((sigma * sd * torch.rsqrt(total)).to(z), z) * out
 
-    def _told(self, level: Level) -> Tensor:
+    def _told(self, level: ScheduleValues) -> Tensor:
         if not isinstance(self.time, str):
             return self.time(level)
         return self.schedule.logsnr_to_network_t(level.logsnr) if isinstance(self.schedule, DDPM) else level.t
@@ -189,11 +197,11 @@ class Denoiser(nn.Module):
 # Schedules that users' models were trained on: EDM's sigma, rectified flow, cosine, and any alpha(t), sigma(t).
 
 
-def _level(t: Tensor, alpha: Tensor, sigma: Tensor, dalpha: Tensor, dsigma: Tensor) -> Level:
+def _level(t: Tensor, alpha: Tensor, sigma: Tensor, dalpha: Tensor, dsigma: Tensor) -> ScheduleValues:
     """The level of any alpha(t) > 0 and sigma(t) > 0 with their derivatives."""
     drift = dalpha / alpha
     slope = 2 * (drift - dsigma / sigma)
-    return Level(
+    return ScheduleValues(
         t=t,
         alpha=alpha,
         sigma=sigma,
@@ -210,7 +218,7 @@ def _level(t: Tensor, alpha: Tensor, sigma: Tensor, dalpha: Tensor, dsigma: Tens
 class EDM:
     """x_sigma = x0 + sigma eps, time being sigma itself (Karras et al. 2022)."""
 
-    def at(self, t: Tensor) -> Level:
+    def at(self, t: Tensor) -> ScheduleValues:
         """Return values and derivatives at sigma = t > 0."""
         one = torch.ones_like(t)
         return _level(t, one, t, torch.zeros_like(t), one)
@@ -239,7 +247,7 @@ class RectifiedFlow:
 
     noise_first: bool = False
 
-    def at(self, t: Tensor) -> Level:
+    def at(self, t: Tensor) -> ScheduleValues:
         """Return values and derivatives at t in (0, 1)."""
         one = torch.ones_like(t)
         if self.noise_first:
@@ -267,11 +275,11 @@ class Cosine:
     log-SNR = -2 log tan(pi t / 2).
     """
 
-    def at(self, t: Tensor) -> Level:
+    def at(self, t: Tensor) -> ScheduleValues:
         """Return values and derivatives at t in (0, 1)."""
         angle = t * (math.pi / 2)
         slope = -2 * math.pi / torch.sin(2 * angle)
-        return level_of_logsnr(t, self.t_to_logsnr(t), slope)
+        return values_of_logsnr(t, self.t_to_logsnr(t), slope)
 
     def t_to_logsnr(self, t: Tensor) -> Tensor:
         """Return -2 log tan(pi t / 2)."""
@@ -309,7 +317,7 @@ class Given:
                 "ratio falls, or rises, all the way"
             )
 
-    def at(self, t: Tensor) -> Level:
+    def at(self, t: Tensor) -> ScheduleValues:
         """Return values, and derivatives by automatic differentiation, at t."""
         alpha, dalpha = torch.func.jvp(self.alpha, (t,), (torch.ones_like(t),))[:2]
         sigma, dsigma = torch.func.jvp(self.sigma, (t,), (torch.ones_like(t),))[:2]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from infolab import distributed
 from infolab.config import RunConfig
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 
 # ----------
 # The device of a run and its arithmetic: chosen, checked, said in the run's first line and in the provenance.
@@ -55,7 +55,7 @@ def set_up(config: RunConfig) -> None:
         raise UserError(f"--threads must be 0 (torch's own choice) or more, not {config.threads}")
     if config.threads:
         torch.set_num_threads(config.threads)
-    precision = choose("precision", precision_of(config), PRECISIONS)
+    precision = check_choice("precision", precision_of(config), PRECISIONS)
     # By default torch takes TF32 for convolutions: an fp32 run would have 10 bits of mantissa, unsaid.
     for backend in _tf32_backends():
         backend.fp32_precision = "tf32" if precision == "tf32" else "ieee"

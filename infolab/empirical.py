@@ -12,7 +12,7 @@ from infolab.device import has_float64, staged, to_double
 from infolab.errors import UserError
 from infolab.estimate import Estimate
 from infolab.noise import derive, generator
-from infolab.schedules import expand
+from infolab.schedules import append_dims
 
 # ----------
 # Squared distances by matrix products, |x|^2 - 2 x.y + |y|^2, cancel where points are far out and close together.
@@ -83,7 +83,7 @@ def cancels(points: Tensor, centre: Tensor, ratio: float | Tensor) -> Tensor:
 
 def by_differences(x: Tensor, rows: Tensor, eps: Tensor, ratio: Tensor) -> Tensor:
     """Logits (k, rows, n) of `mutual_information_batch` from the differences of points, one coordinate at a time."""
-    ratio = expand(ratio, x)
+    ratio = append_dims(ratio, x)
     logits = x.new_zeros(())
     for c in range(x.shape[-1]):
         apart = ratio * (x[:, rows, None, c] - x[:, None, :, c])
@@ -225,12 +225,12 @@ def mutual_information_batch(
     eps = torch.stack(
         [torch.randn(draws, n, d, generator=generator(s, "mi", stream), dtype=torch.float64) for s in seeds]
     ).to(x.device)
-    precision = expand((alpha / sigma) ** 2, x)
+    precision = append_dims((alpha / sigma) ** 2, x)
     bias = -precision.squeeze(-1) / 2 * (x * x).sum(-1)
     diagonal = torch.arange(n, device=x.device)
     values = []
     for draw in range(draws):
-        weights = precision * x + expand(alpha / sigma, x) * eps[:, draw]
+        weights = precision * x + append_dims(alpha / sigma, x) * eps[:, draw]
         own = (weights * x).sum(-1) + bias
         parts = []
         for rows in diagonal.split(max(1, ELEMENTS // (k * n))):

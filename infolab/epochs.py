@@ -12,7 +12,7 @@ from torch import Tensor
 
 from infolab.device import staged
 from infolab.noise import generator
-from infolab.schedules import Schedule, expand, logsnr_to_alpha_sigma
+from infolab.schedules import Schedule, append_dims, logsnr_to_alpha_sigma
 
 # ----------
 # Noised training batches for networks trained side by side: noise is a function of (seed, epoch, sample index).
@@ -98,7 +98,7 @@ class NoisedEpochs(BlockedEpochs[NoisedBatch]):
             t, eps = torch.gather(t, 2, order), torch.gather(eps, 2, order[..., None].expand(-1, -1, -1, self.d))
             x0 = torch.gather(x0, 2, order[..., None].expand(-1, -1, -1, self.d))
         level = self.schedule.at(t)
-        x_t = expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps
+        x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * eps
         return NoisedBatch(x_t, t, eps, level.sigma / level.g2.sqrt())
 
     def _draw(self, seed: int, block: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -172,7 +172,7 @@ class ChannelEpochs(BlockedEpochs[ChannelBatch]):
         alpha, sigma = logsnr_to_alpha_sigma(logsnr)
         index = order[..., None].expand(-1, -1, -1, self.d)
         x = torch.gather(self.data.expand(len(epochs), *self.data.shape), 2, index)
-        return ChannelBatch(expand(alpha, x) * x + expand(sigma, x) * eps, logsnr, eps, weight)
+        return ChannelBatch(append_dims(alpha, x) * x + append_dims(sigma, x) * eps, logsnr, eps, weight)
 
     def _draw(self, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         source = generator(seed, "channel", epoch)

@@ -45,7 +45,7 @@ class InterruptedRunError(LabError):
         self.signal = signal
 
 
-def choose(kind: str, name: str, choices: list[str] | tuple[str, ...]) -> str:
+def check_choice(kind: str, name: str, choices: list[str] | tuple[str, ...]) -> str:
     """Return `name` if it is one of `choices`.
 
     Raises:
@@ -71,7 +71,7 @@ def in_a_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def told_once() -> Iterator[None]:
+def report_once() -> Iterator[None]:
     """Around what all processes of a launcher read alike (preset, flags): the first one alone tells what is wrong.
 
     The launchers (scripts/shards.sh) set TOLD_BY_FIRST for the others, torchrun gives them another RANK than 0; these

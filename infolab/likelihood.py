@@ -13,7 +13,7 @@ from infolab.device import has_float64
 from infolab.epochs import DebiasedTime, UniformTime
 from infolab.errors import RunFailedError
 from infolab.sample import Score
-from infolab.schedules import Schedule, expand
+from infolab.schedules import Schedule, append_dims
 
 ScoreAndDivergence = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(x, t) -> score (shape of x) and its divergence, exact or estimated (batch...)."""
@@ -119,7 +119,7 @@ def ode_log_likelihood(
         level = schedule.at(t)
         s, divergence = score(x, t)
         # Time runs over u = t/T in [0, 1], so that networks of different T are solved side by side.
-        dx = expand(times * level.drift, x) * x - expand(times * level.g2 / 2, x) * s
+        dx = append_dims(times * level.drift, x) * x - append_dims(times * level.g2 / 2, x) * s
         dlog = times * (d * level.drift - level.g2 / 2 * divergence)
         return dx.to(precise), dlog.to(precise)
 
@@ -174,7 +174,7 @@ def elbo(
     """
     t, density = time.sample(draw.u)
     level = schedule.at(t)
-    x_t = expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * draw.eps
+    x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * draw.eps
     s, divergence = score(x_t, t)
     integrand = -level.g2 * (0.5 * _dot(s, s) + divergence) + x0[0].numel() * level.drift
     return _log_prior(schedule, x0, time, draw) + integrand / density
@@ -199,7 +199,7 @@ def elbo_from_denoising(score: Score, schedule: Schedule, x0: Tensor, time: Debi
     """
     t, density = time.sample(draw.u)
     level = schedule.at(t)
-    x_t = expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * draw.eps
+    x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * draw.eps
     s = score(x_t, t)
     d = x0[0].numel()
     integrand = -level.g2 * (0.5 * _dot(s, s) + _dot(s, draw.eps) / level.sigma) + d * level.drift

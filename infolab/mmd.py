@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from infolab.empirical import middle
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.estimate import Estimate
 
 Kernel = Callable[[Tensor], Tensor]
@@ -47,7 +47,7 @@ def named_kernel(name: str, d: int) -> Kernel:
     Raises:
         UserError: an unknown name, or d below 1.
     """
-    choose("kernel", name, KERNELS)
+    check_choice("kernel", name, KERNELS)
     if d < 1:
         raise UserError(f"a kernel of d={d} dimensions: expected at least 1")
     return gaussian_kernel(d / math.sqrt(2) if name == "published" else math.sqrt(d))

@@ -34,8 +34,8 @@ from infolab.immse import (
 )
 from infolab.immse.curve import empty_curve
 from infolab.immse.measure import WORSE, kinds_of, why_it_ends
-from infolab.nll_inputs import NllConfig, Problem, model_of, other_denoiser, problem_of
-from infolab.ode_nll import MARGIN, ode_nll, refuse_atoms
+from infolab.nll_inputs import NllConfig, NllInputs, model_of, nll_inputs_of, other_denoiser
+from infolab.ode_nll import MARGIN, check_has_density, ode_nll
 
 # ----------
 # The NLL by I-MMSE as the command reports it: the model's own over a stated range, and beside it the best of both.
@@ -84,7 +84,7 @@ class Measurement:
 
 def measure(
     config: NllConfig,
-    problem: Problem,
+    problem: NllInputs,
     denoiser: Denoiser,
     other: Denoiser | None,
     reference: GaussianReference,
@@ -135,7 +135,7 @@ def _nlls(curve: Curve, config: NllConfig) -> tuple[NllEstimate, NllEstimate | N
 
 def _range(
     config: NllConfig,
-    problem: Problem,
+    problem: NllInputs,
     denoiser: Denoiser,
     reference: GaussianReference,
     transform: Callable[[Tensor], Tensor],
@@ -193,7 +193,7 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
         UserError: options or data that do not fit.
     """
     config.check()
-    problem = problem_of(config)
+    problem = nll_inputs_of(config)
     model = model_of(config, problem.x)
     denoiser, device = model.eps, model.device
     other = other_denoiser(config, problem.x, device) if config.against else None
@@ -204,7 +204,9 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     def transform(part: Tensor) -> Tensor:
         return problem.transform(part).to(device)
 
-    spent = 0 if problem.bins else refuse_atoms(denoiser, problem.x, reference, config.seed, config.batch, transform)
+    spent = (
+        0 if problem.bins else check_has_density(denoiser, problem.x, reference, config.seed, config.batch, transform)
+    )
     if not problem.bins and _all_whole(problem.x):
         sys.stderr.write("warning: all values are whole numbers, which have no density: give --discrete-step 1\n")
     if config.estimator == "ode":
@@ -290,7 +292,7 @@ def _record(nll: NllEstimate, unit: float) -> dict[str, float]:
 
 def _ode_report(
     config: NllConfig,
-    problem: Problem,
+    problem: NllInputs,
     denoiser: Denoiser,
     reference: GaussianReference,
     spectrum: LogsnrRange,

@@ -15,7 +15,7 @@ from infolab.data.places import default_data_dir
 from infolab.denoise import EDM, PREDICTS, TIMES, Cosine, RectifiedFlow
 from infolab.denoise import Denoiser as Denoise
 from infolab.device import pick_device
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.immse import Bins, Denoiser
 from infolab.noise import generator
 from infolab.schedules import DDPM, VE, VP, Schedule
@@ -123,10 +123,10 @@ class NllConfig:
             raise UserError("--discrete-step and --batch must be 0 or more, --n 0 or at least 2")
         if not 0 < self.ode_tolerance < 1:
             raise UserError(f"--ode-tolerance must lie between 0 and 1, not {self.ode_tolerance:g}")
-        choose("prediction", self.predicts, PREDICTS)
-        choose("schedule", self.schedule, tuple(SCHEDULES))
+        check_choice("prediction", self.predicts, PREDICTS)
+        check_choice("schedule", self.schedule, tuple(SCHEDULES))
         if self.time:
-            choose("time", self.time, tuple(TIMES))
+            check_choice("time", self.time, tuple(TIMES))
         if not self.sigma_data > 0:
             raise UserError(f"--sigma-data must be positive, not {self.sigma_data:g}")
         if self.checkpoint and self.told_otherwise:
@@ -165,7 +165,7 @@ BLUR = 1e-4
 
 
 @dataclass(frozen=True)
-class Problem:
+class NllInputs:
     """Examples, what the Gaussian is fitted to, the grid of the values (None: a density) and a transform of blocks."""
 
     x: Tensor
@@ -174,7 +174,7 @@ class Problem:
     transform: Callable[[Tensor], Tensor]
 
 
-def problem_of(config: NllConfig) -> Problem:
+def nll_inputs_of(config: NllConfig) -> NllInputs:
     """The examples that the options name.
 
     Raises:
@@ -186,7 +186,7 @@ def problem_of(config: NllConfig) -> Problem:
         if config.reference:
             raise UserError(f"--reference goes with a .npy file: for {config.data} it is the training split")
         x, top = images.images[: config.n or None], images.levels - 1
-        return Problem(x, fit, Bins.of_levels(images.levels), lambda part: part.float() * (2 / top) - 1)
+        return NllInputs(x, fit, Bins.of_levels(images.levels), lambda part: part.float() * (2 / top) - 1)
     x = _examples(config.data, config)
     fit = _examples(config.reference, config) if config.reference else x
     if fit.shape[1:] != x.shape[1:]:
@@ -206,7 +206,7 @@ def problem_of(config: NllConfig) -> Problem:
             "give it on the scale that the network was trained on"
         )
     x, fit = (part.double() if double else part.float() for part in (x, fit))
-    return Problem(x[: config.n or None], fit, bins, lambda part: part)
+    return NllInputs(x[: config.n or None], fit, bins, lambda part: part)
 
 
 def _blurred(x: Tensor) -> bool:

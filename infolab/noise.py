@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 
 # ----------
 # All randomness of a run flows from one recorded seed through named streams.
@@ -60,7 +60,7 @@ def curve_noise(kind: str, shape: tuple[int, ...], first: int, points: Tensor, t
         UserError: an unknown kind.
     """
     n, d = shape
-    choose("noise", kind, KINDS)
+    check_choice("noise", kind, KINDS)
     if kind == "independent":
         drawn = [_rows(seed, f"point {j}", n, d, first, normal=True) for j in points.tolist()]
         return torch.stack(drawn, 1)

@@ -21,7 +21,7 @@ from infolab.likelihood import (
     ode_log_likelihood,
 )
 from infolab.noise import BLOCK, blocks, generator
-from infolab.schedules import LogsnrLine, expand, logsnr_to_alpha_sigma
+from infolab.schedules import LogsnrLine, append_dims, logsnr_to_alpha_sigma
 
 # ----------
 # -log p(x) of single examples along the probability-flow ODE of a denoiser eps_hat(z, logsnr).
@@ -114,7 +114,7 @@ def _score(denoiser: Denoiser, line: LogsnrLine, mean: Tensor) -> Callable[[Tens
 
     def score(z: Tensor, t: Tensor) -> Tensor:
         logsnr = line.t_to_logsnr(t)
-        alpha, sigma = (expand(v, z) for v in logsnr_to_alpha_sigma(logsnr))
+        alpha, sigma = (append_dims(v, z) for v in logsnr_to_alpha_sigma(logsnr))
         eps_hat = denoiser(z + alpha * mean, logsnr)
         if eps_hat.shape != z.shape:
             raise UserError(f"the denoiser returned shape {tuple(eps_hat.shape)} for z of shape {tuple(z.shape)}")
@@ -151,7 +151,7 @@ NARROWEST = 100 * FINEST
 """Smallest standard deviation, as a share of the largest value, beside which that noise is small."""
 
 
-def refuse_atoms(
+def check_has_density(
     denoiser: Denoiser,
     x: Tensor,
     reference: GaussianReference,

@@ -16,7 +16,7 @@ from infolab.errors import UserError
 
 
 @dataclass(frozen=True)
-class Level:
+class ScheduleValues:
     """A schedule's values and derivatives at times t; every tensor has the shape of t.
 
     The forward process is dx = drift x dt + sqrt(g2) dw, and x_t = alpha x0 + sigma eps with eps ~ N(0, I).
@@ -47,7 +47,7 @@ class Level:
 class Schedule(Protocol):
     """What every schedule offers; tensors in, tensors of the same shape, dtype and device out."""
 
-    def at(self, t: Tensor) -> Level:
+    def at(self, t: Tensor) -> ScheduleValues:
         """Return values and derivatives at times t."""
 
     def t_to_logsnr(self, t: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Schedule(Protocol):
         """Return the standard deviation of the prior N(0, std^2 I) that stands for the law of x_T."""
 
 
-def expand(t: Tensor, x: Tensor) -> Tensor:
+def append_dims(t: Tensor, x: Tensor) -> Tensor:
     """Reshape t (batch shape, the leading dimensions of x) so that it broadcasts against x.
 
     >>> expand(torch.zeros(5), torch.zeros(5, 3, 8, 8)).shape
@@ -74,11 +74,11 @@ def logsnr_to_alpha_sigma(logsnr: Tensor) -> tuple[Tensor, Tensor]:
     return torch.exp(logsigmoid(logsnr) / 2), torch.exp(logsigmoid(-logsnr) / 2)
 
 
-def level_of_logsnr(t: Tensor, logsnr: Tensor, slope: Tensor) -> Level:
+def values_of_logsnr(t: Tensor, logsnr: Tensor, slope: Tensor) -> ScheduleValues:
     """The level of the variance-preserving schedule with this log-SNR and its derivative in t."""
     alpha, sigma = logsnr_to_alpha_sigma(logsnr)
     drift = slope * sigma**2 / 2
-    return Level(
+    return ScheduleValues(
         t=t,
         alpha=alpha,
         sigma=sigma,
@@ -117,12 +117,12 @@ class VP:
         """Return B(t) = b0 t + (b1 - b0) t^2 / 2."""
         return t * (self.beta_min + (self.beta_max - self.beta_min) * t / 2)
 
-    def at(self, t: Tensor) -> Level:
+    def at(self, t: Tensor) -> ScheduleValues:
         """Return values and derivatives at t: alpha = exp(-B/2), sigma^2 = 1 - exp(-B)."""
         beta, B = self.beta(t), self.beta_integral(t)
         alpha, variance = torch.exp(-B / 2), -torch.expm1(-B)
         sigma = variance.sqrt()
-        return Level(
+        return ScheduleValues(
             t=t,
             alpha=alpha,
             sigma=sigma,
@@ -163,13 +163,13 @@ class VE:
         if not 1 < self.c < math.inf:
             raise UserError(f"c={self.c}: expected a finite number above 1")
 
-    def at(self, t: Tensor) -> Level:
+    def at(self, t: Tensor) -> ScheduleValues:
         """Return values and derivatives at t: alpha = 1, sigma = std(t), g = c^t."""
         rate = 2 * math.log(self.c)
         variance = torch.expm1(rate * t) / rate
         sigma, g2 = variance.sqrt(), torch.exp(rate * t)
         zero = torch.zeros_like(t)
-        return Level(
+        return ScheduleValues(
             t=t,
             alpha=torch.ones_like(t),
             sigma=sigma,
@@ -274,9 +274,9 @@ class DDPM:
         inside = (t >= 0) & (t <= self.steps - 1)  # beyond the ends the log-SNR is held
         return knots[i] + slope * (t.clamp(0, self.steps - 1) - i), torch.where(inside, slope, 0.0)
 
-    def at(self, t: Tensor) -> Level:
+    def at(self, t: Tensor) -> ScheduleValues:
         """Return values and derivatives of the interpolated schedule: alpha^2 = s(logsnr), sigma^2 = s(-logsnr)."""
-        return level_of_logsnr(t, *self._piece(t))
+        return values_of_logsnr(t, *self._piece(t))
 
     def t_to_logsnr(self, t: Tensor) -> Tensor:
         """Return the log-SNR at (fractional) steps t."""
@@ -325,9 +325,9 @@ class LogsnrLine:
         if not -math.inf < self.low < self.high < math.inf:
             raise UserError(f"low={self.low}, high={self.high}: expected finite log-SNRs with low < high")
 
-    def at(self, t: Tensor) -> Level:
+    def at(self, t: Tensor) -> ScheduleValues:
         """Return values and derivatives at times t."""
-        return level_of_logsnr(t, self.t_to_logsnr(t), torch.full_like(t, self.low - self.high))
+        return values_of_logsnr(t, self.t_to_logsnr(t), torch.full_like(t, self.low - self.high))
 
     def t_to_logsnr(self, t: Tensor) -> Tensor:
         """Return high - (high - low) t."""

@@ -15,7 +15,7 @@ import torch
 from infolab import distributed
 from infolab.config import RunConfig, describe, identity, parse, run_id, settings_id
 from infolab.device import pick_device, precision_of, set_up
-from infolab.errors import RunTakenError, UserError, choose, told_once
+from infolab.errors import RunTakenError, UserError, check_choice, report_once
 from infolab.results import ids_by_settings, is_written
 from infolab.runs import progress_watched
 from infolab.signals import stops_raise, time_limit
@@ -52,7 +52,7 @@ def check_gpu(name: str) -> None:
         UserError: with the list of those that are.
     """
     if name:
-        choose("GPU", name, tuple(GPUS))
+        check_choice("GPU", name, tuple(GPUS))
 
 
 def estimate(configs: Sequence[RunConfig], costs: Sequence[Cost], finished: Sequence[bool]) -> str:
@@ -195,7 +195,7 @@ def run_sweep(experiment: Experiment, arguments: Sequence[str] | None = None) ->
     Raises:
         UserError: a bad preset, flag or value, before anything is written.
     """
-    with told_once():
+    with report_once():
         _check_processes(experiment)
         preset, parsed, configs = _resolve(experiment, list(sys.argv[1:] if arguments is None else arguments))
     configs = _share(configs, experiment.cost, parsed.task)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.estimate import Estimate
 from infolab.mixture import GaussianMixture
 
@@ -387,7 +387,7 @@ def make(name: str, **settings: float) -> Toy:
     >>> make("line").log_prob(torch.zeros(1, 2))
     tensor([-2.4849], dtype=torch.float64)
     """
-    law = TOYS[choose("toy data set", name, list(TOYS))]
+    law = TOYS[check_choice("toy data set", name, list(TOYS))]
     try:
         return law(**settings)
     except TypeError as error:

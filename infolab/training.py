@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infolab import distributed
-from infolab.errors import InterruptedRunError, RunFailedError, choose
+from infolab.errors import InterruptedRunError, RunFailedError, check_choice
 from infolab.progress import Progress
 from infolab.runs import Run
 from infolab.signals import GracefulStop, stops_raise
@@ -300,7 +300,7 @@ def learning_rate(kind: str, base: float, step: int, steps: int) -> float:
     >>> learning_rate("cosine", 1.0, 50, 100), learning_rate("constant", 1.0, 50, 100)
     (0.5, 1.0)
     """
-    if choose("learning-rate schedule", kind, SCHEDULES) == "constant":
+    if check_choice("learning-rate schedule", kind, SCHEDULES) == "constant":
         return base
     return base * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 

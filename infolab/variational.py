@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infolab.baselines import log_normal_mass
 from infolab.device import to_double
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.estimate import Estimate, mean_and_se
 from infolab.noise import generator
 from infolab.schedules import DDPM
@@ -69,7 +69,7 @@ class VariationalBound:
 
     def __init__(self, schedule: DDPM, variance: str = "large", levels: int | None = None, clip: bool = True):
         self.schedule, self.clip, self.levels = schedule, clip, levels
-        self.variance = choose("variance", variance, VARIANCES)
+        self.variance = check_choice("variance", variance, VARIANCES)
         if levels is not None and levels < 2:
             raise UserError(f"levels = {levels}: expected at least 2 grey levels, or None for a density")
         betas, abar = schedule.betas, schedule.abar

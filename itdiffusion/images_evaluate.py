@@ -31,7 +31,7 @@ from infolab.immse import (
 from infolab.noise import generator
 from infolab.pretrained import PretrainedDenoiser
 from infolab.sample import StepNoise, reverse_sde, walk_in_pieces
-from infolab.schedules import DDPM, LogsnrLine, expand, logsnr_to_alpha_sigma
+from infolab.schedules import DDPM, LogsnrLine, append_dims, logsnr_to_alpha_sigma
 from infolab.storage import Keep, under, unkept
 from infolab.variational import NOISE_BLOCK, BoundTerms, VariationalBound, continuous_model
 from itdiffusion.images_model import ImagesConfig, step_of, to_unit
@@ -149,7 +149,7 @@ def draw(config: ImagesConfig, member: nn.Module, train: ImageSet, law: LogsnrRa
 
     def score(z: Tensor, t: Tensor) -> Tensor:
         logsnr = line.t_to_logsnr(t)
-        return -member(z, logsnr) / expand(logsnr_to_alpha_sigma(logsnr)[1], z)
+        return -member(z, logsnr) / append_dims(logsnr_to_alpha_sigma(logsnr)[1], z)
 
     start = torch.randn(shape, generator=generator(config.seed, "prior")).to(device)
     noise = StepNoise([config.seed], "sampler", shape, device)
@@ -162,7 +162,7 @@ def draw(config: ImagesConfig, member: nn.Module, train: ImageSet, law: LogsnrRa
     for kept in walk_in_pieces(keep, "samples", start, config.sample_steps, walk):
         z = kept["x"].to(start)
     last = torch.full((len(z),), line.high, device=device)
-    alpha, sigma = (expand(part, z) for part in logsnr_to_alpha_sigma(last))
+    alpha, sigma = (append_dims(part, z) for part in logsnr_to_alpha_sigma(last))
     return (z - sigma * member(z, last)) / alpha
 
 

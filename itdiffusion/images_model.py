@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from infolab.baselines import pixel_log_mass
-from infolab.config import NOT_IN_ID, RunConfig
+from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig
 from infolab.data import NAMES, ImageSet, load, registry
 from infolab.data.folders import load_folder
 from infolab.data.places import default_data_dir
 from infolab.device import PRECISIONS
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.immse import GaussianReference, LogsnrRange
 from infolab.nn.unet import NETWORKS, UNet, UNetConfig
 from infolab.pretrained import split_member
-from infolab.schedules import expand, logsnr_to_alpha_sigma
+from infolab.schedules import append_dims, logsnr_to_alpha_sigma
 from infolab.storage import is_complete
 from infolab.training import SCHEDULES
 from itdiffusion.shapes_model import Gaussians
@@ -41,10 +41,10 @@ INTEGRATORS = ("deterministic", "random", "rqmc")
 class ImagesConfig(RunConfig):
     """One training of one or more denoisers (members) side by side, on the same data and noise, and their ensemble."""
 
-    data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
+    data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in; the default is the environment's DATA_DIR, else data/ in the
     repository (`python -m infolab.data doctor` says what is there)."""
-    download: bool = field(default=False, metadata=NOT_IN_ID)
+    download: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
     dataset: str = "digits"
     """Image set (`python -m infolab.data doctor` lists them); with --train-folder, the name that tables show."""
@@ -65,7 +65,7 @@ class ImagesConfig(RunConfig):
     """Passes over the training set; 0: evaluate only (pre-trained members)."""
     batch: int = 128
     """Images of one optimiser step."""
-    parts: int = field(default=1, metadata=NOT_IN_ID)
+    parts: int = field(default=1, metadata=EXCLUDED_FROM_RUN_ID)
     """Backward passes that one step is made of (gradient accumulation): less memory, the same step up to rounding."""
     lr: float = 1e-4
     """Learning rate of Adam."""
@@ -77,7 +77,7 @@ class ImagesConfig(RunConfig):
     """Dropout of the U-Net."""
     precision: str = "fp32"
     """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
-    compile: bool = field(default=False, metadata=NOT_IN_ID)
+    compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
     dequantize: bool = False
     """Train on dequantised images, x + D (u - 1/2), instead of the grey levels themselves (published)."""
@@ -108,7 +108,7 @@ class ImagesConfig(RunConfig):
     """Images drawn by the reverse process for a picture; 0: none."""
     sample_steps: int = 100
     """Steps of the reverse process."""
-    eval_batch: int = field(default=512, metadata=NOT_IN_ID)
+    eval_batch: int = field(default=512, metadata=EXCLUDED_FROM_RUN_ID)
     """Images per network call in the evaluation."""
 
     def read_contents(self) -> dict[str, str]:
@@ -131,11 +131,11 @@ class ImagesConfig(RunConfig):
         if bool(self.train_folder) != bool(self.test_folder):
             raise UserError("give both --train-folder and --test-folder, or neither")
         if not self.train_folder:
-            choose("data set", self.dataset, NAMES)
-        choose("network", self.network, sorted(NETWORKS))
-        choose("integrator", self.integrator, INTEGRATORS)
-        choose("precision", self.precision, PRECISIONS)
-        choose("learning-rate schedule", self.lr_schedule, SCHEDULES)
+            check_choice("data set", self.dataset, NAMES)
+        check_choice("network", self.network, sorted(NETWORKS))
+        check_choice("integrator", self.integrator, INTEGRATORS)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("learning-rate schedule", self.lr_schedule, SCHEDULES)
         self._check_members()
         for name, least in (
             ("epochs", 0), ("evaluate_every", 0), ("samples", 0), ("variational_steps", -1), ("batch", 1),
@@ -337,11 +337,11 @@ class LevelsHead(Head):
 
     def forward(self, out: Tensor, z: Tensor, logsnr: Tensor) -> Tensor:
         """(z - alpha x_hat) / sigma with x_hat the posterior mean."""
-        alpha, sigma = (expand(part, z) for part in logsnr_to_alpha_sigma(logsnr))
+        alpha, sigma = (append_dims(part, z) for part in logsnr_to_alpha_sigma(logsnr))
         n, c, h, w = z.shape
         own = (z / alpha)[:, :, None] - self.levels  # (n, c, Q, h, w)
         log_posterior = out.view(n, c, self.width, h, w) + self.log_mass
-        log_posterior = log_posterior - expand(logsnr.exp() / 2, own) * own.square()
+        log_posterior = log_posterior - append_dims(logsnr.exp() / 2, own) * own.square()
         # Deviations from the pixel's own value rather than the levels themselves: nothing cancels at high log-SNR.
         deviation = (log_softmax(log_posterior, 2).exp() * own).sum(2)
         return deviation * alpha / sigma

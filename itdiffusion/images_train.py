@@ -11,7 +11,7 @@ from infolab.immse import GaussianReference, LogsnrRange
 from infolab.nn.blocks import Dropout, set_dropout_generator
 from infolab.noise import derive, generator
 from infolab.pretrained import load_denoiser
-from infolab.schedules import expand, logsnr_to_alpha_sigma
+from infolab.schedules import append_dims, logsnr_to_alpha_sigma
 from infolab.training import learning_rate, set_learning_rate
 from itdiffusion.images_model import HEADS, ImageDenoiser, ImagesConfig, make_head, step_of, to_unit
 
@@ -110,7 +110,7 @@ class ImagesObjective:
         x = to_unit(self.train.images[rows], self.train.levels)
         x = x + step_of(self.train.levels) * shift
         alpha, sigma = logsnr_to_alpha_sigma(logsnr)
-        z = expand(alpha, x) * x + expand(sigma, x) * noise
+        z = append_dims(alpha, x) * x + append_dims(sigma, x) * noise
         if config.dropout:
             rank = distributed.rank()
             set_dropout_generator(self.members, generator(config.seed, "dropout", step, part, rank, device=self.device))

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from infolab.config import RunConfig
 from infolab.data import load
 from infolab.device import pick_device
-from infolab.errors import UserError, choose, run_main
+from infolab.errors import UserError, check_choice, run_main
 from infolab.mi import Settings, mutual_information
 from infolab.noise import derive
 from infolab.results import write
@@ -249,7 +249,7 @@ class MiConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        choose("case", self.case, [*LAWS, *DIGITS])
+        check_choice("case", self.case, [*LAWS, *DIGITS])
         self.settings().check()
         if self.n < 40:
             raise UserError(f"--n must be at least 40, not {self.n}")

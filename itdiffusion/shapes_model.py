@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 
 from infolab.config import RunConfig
 from infolab.data import registry
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.files import load_npy, read_text, reading
 from infolab.immse import GaussianReference
 from infolab.mixture import GaussianMixture
@@ -294,12 +294,12 @@ class ShapesConfig(RunConfig):
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
         for name in self.datasets:
-            choose("data set", name, sorted(TOYS))
+            check_choice("data set", name, sorted(TOYS))
         for name, law in self.laws().items():
             if law.d != 2:
                 raise UserError(f"data set '{name}' is not 2-D: the 2-D study takes {', '.join(SHAPES)} and the like")
-        choose("learning-rate schedule", self.lr_schedule, SCHEDULES)
-        choose("preconditioning", self.precondition, PRECONDITIONS)
+        check_choice("learning-rate schedule", self.lr_schedule, SCHEDULES)
+        check_choice("preconditioning", self.precondition, PRECONDITIONS)
         least = {
             "n": 20, "epochs": 1, "batch": 1, "embedding": 4, "hidden": 1, "layers": 2, "points": 4,
             "shown_epochs": 1, "grid": 2, "ode_steps": 1, "sampler_steps": 1, "samples": 2,

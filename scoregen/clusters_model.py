@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infolab.config import NOT_IN_ID, RunConfig, not_in_id_at
+from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig, not_in_id_at
 from infolab.data import NAMES, ImageSet, epoch_permutation, load
 from infolab.data.places import default_data_dir
 from infolab.device import PRECISIONS, staged
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.immse import GaussianReference
 from infolab.nn.unet import NETWORKS, UNet, UNetConfig
 from infolab.noise import derive, generator
-from infolab.schedules import VE, VP, Schedule, expand, logsnr_to_alpha_sigma
+from infolab.schedules import VE, VP, Schedule, append_dims, logsnr_to_alpha_sigma
 
 # ----------
 # The loss and the VE schedule of the paper's replication, under their own names.
@@ -66,7 +66,7 @@ PAIRS = ("farthest", "nearest")
 class ClustersConfig(RunConfig):
     """One model: a pair of clusters and a seed."""
 
-    data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
+    data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in (`python -m infolab.data doctor` says what is there)."""
     dataset: str = "mnist"
     """Image set (published: MNIST)."""
@@ -96,7 +96,7 @@ class ClustersConfig(RunConfig):
     """Decay of the average of the weights that is evaluated; 0: the weights themselves."""
     precision: str = field(default="fp32", metadata=not_in_id_at("fp32"))
     """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
-    compile: bool = field(default=False, metadata=NOT_IN_ID)
+    compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
     loss_images: int = 256
     """Training and held-out images, at most, of the reported losses."""
@@ -115,11 +115,11 @@ class ClustersConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        choose("data set", self.dataset, NAMES)
-        choose("pair", self.pair, PAIRS)
-        choose("network", self.network, sorted(NETWORKS))
-        choose("schedule", self.schedule, ("ve", "vp"))
-        choose("precision", self.precision, PRECISIONS)
+        check_choice("data set", self.dataset, NAMES)
+        check_choice("pair", self.pair, PAIRS)
+        check_choice("network", self.network, sorted(NETWORKS))
+        check_choice("schedule", self.schedule, ("ve", "vp"))
+        check_choice("precision", self.precision, PRECISIONS)
         least = {"clusters": 3, "n": 4, "epochs": 1, "batch": 1, "loss_images": 2, "loss_draws": 1, "nll_images": 2}
         least |= {"nll_points": 4, "samples": 1, "sde_steps": 1, "eval_batch": 1, "cluster_images": 0}
         for name, low in least.items():
@@ -287,7 +287,7 @@ class ClusterScore(nn.Module):
         """Scores, of the shape of x."""
         level = self.schedule.at(t)
         size = torch.sqrt(level.alpha**2 + level.sigma**2)
-        return self.network(x / expand(size, x), t) / expand(level.sigma, x)
+        return self.network(x / append_dims(size, x), t) / append_dims(level.sigma, x)
 
 
 def make_schedule(name: str) -> Schedule:
@@ -303,8 +303,8 @@ def pixels(images: ImageSet, rows: Tensor | slice = slice(None)) -> Tensor:
 def losses(score: ClusterScore, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """|sigma_t s(x_t, t) + eps|^2 of each image (n,), summed over pixels: score matching with the weight sigma_t^2."""
     level = score.schedule.at(t)
-    x_t = expand(level.alpha, x) * x + expand(level.sigma, x) * eps
-    return (expand(level.sigma, x) * score(x_t, t) + eps).square().flatten(1).sum(1)
+    x_t = append_dims(level.alpha, x) * x + append_dims(level.sigma, x) * eps
+    return (append_dims(level.sigma, x) * score(x_t, t) + eps).square().flatten(1).sum(1)
 
 
 class ClusterObjective:
@@ -355,7 +355,7 @@ class ChannelDenoiser:
             alpha_z, _ = logsnr_to_alpha_sigma(logsnr[inside])
             t = self.score.schedule.logsnr_to_t(logsnr[inside] + 2 * math.log(2))
             level = self.score.schedule.at(t)
-            x = (z[inside] / expand(alpha_z, z) + 1) / 2
-            s = self.score(expand(level.alpha, x) * x, t)
-            out[inside] = -expand(level.sigma, x) * s
+            x = (z[inside] / append_dims(alpha_z, z) + 1) / 2
+            s = self.score(append_dims(level.alpha, x) * x, t)
+            out[inside] = -append_dims(level.sigma, x) * s
         return out

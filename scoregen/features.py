@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infolab.config import NOT_IN_ID, default_device
+from infolab.config import EXCLUDED_FROM_RUN_ID, default_device
 from infolab.errors import UserError, run_main
 from infolab.kl import GridDensity, flow_steps, grid_density, mode_grid
 from infolab.results import write
@@ -165,7 +165,7 @@ class FeaturesConfig(ScoreConfig):
     """Modes at -mu and mu."""
     tau_octaves: tuple[int, int] = (-2, 24)
     """Training times 2^low .. 2^high, two an octave."""
-    device: str = field(default_factory=default_device, metadata=NOT_IN_ID)
+    device: str = field(default_factory=default_device, metadata=EXCLUDED_FROM_RUN_ID)
     """Accepted as by every study, but all is computed on the CPU: the gradient flow in closed form, in float64."""
 
     def check(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infolab.device import pick_device
-from infolab.errors import UserError, choose, run_main
+from infolab.errors import UserError, check_choice, run_main
 from infolab.kl import flow_steps, mode_grid
 from infolab.results import write
 from infolab.runs import Run
@@ -38,7 +38,7 @@ class MixtureConfig(ScoreConfig):
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
         super().check()
-        choose("sweep", self.sweep, SWEEPS_OF_ROWS)
+        check_choice("sweep", self.sweep, SWEEPS_OF_ROWS)
         if not self.mu or len(set(self.mu)) < len(self.mu) or not all(0 <= mu <= 100 for mu in self.mu):
             raise UserError("--mu needs at least one value between 0 and 100, and none twice")
         if self.evaluate_every < 1 or self.epochs % self.evaluate_every:

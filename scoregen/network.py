@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from infolab.config import RunConfig
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.noise import generator
 from infolab.schedules import VP
 
@@ -48,9 +48,9 @@ class ScoreNetworks(nn.Module):
         self, width: int, seeds: Sequence[int], kind: str = "swish", scaling: str = "sqrt", init: str = "uniform"
     ):
         super().__init__()
-        self.kind = choose("network", kind, KINDS)
-        choose("scaling", scaling, SCALINGS)
-        choose("init", init, INITS)
+        self.kind = check_choice("network", kind, KINDS)
+        check_choice("scaling", scaling, SCALINGS)
+        check_choice("init", init, INITS)
         self.width = width
         if kind == "features":
             self.scale = 1 / width
@@ -308,10 +308,10 @@ class ScoreConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        choose("network", self.network, KINDS)
-        choose("scaling", self.scaling, SCALINGS)
-        choose("init", self.init, INITS)
-        choose("optimizer", self.optimizer, ("adam", "sgd"))
+        check_choice("network", self.network, KINDS)
+        check_choice("scaling", self.scaling, SCALINGS)
+        check_choice("init", self.init, INITS)
+        check_choice("optimizer", self.optimizer, ("adam", "sgd"))
         least = {"n": 2, "width": 1, "epochs": 1, "batch": 0}
         for name, low in least.items():
             if getattr(self, name) < low:

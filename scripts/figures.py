@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from infolab import atomic
-from infolab.errors import UserError, choose, run_main
+from infolab.errors import UserError, check_choice, run_main
 from scripts.products import DECLARED, Product, Sheet, to_latex, to_markdown
 
 MODULES = (
@@ -191,7 +191,7 @@ def chosen(products: dict[str, Product], names: Sequence[str], paper: str | None
         UserError: a name or the paper is unknown.
     """
     for name in names:
-        choose("figure", name, list(products))
+        check_choice("figure", name, list(products))
     papers = sorted({product.paper for product in products.values()})
     if paper is not None and paper not in papers:
         raise UserError(f"no figures of '{paper}': choose one of {', '.join(papers)}")

@@ -8,7 +8,7 @@ from torch import nn
 
 from diffusion import digits
 from diffusion.image import run_image
-from infodiffusion.config import InfoConfig, settled
+from infodiffusion.config import InfoConfig, canonical_config
 from infolab.config import run_id
 from infolab.device import Network, bf16_forward, set_arithmetic
 from infolab.results import read
@@ -63,7 +63,9 @@ def test_a_setting_of_old_runs_leaves_their_ids():
 
 def test_every_mode_of_infodiffusion_has_the_precision():
     config = InfoConfig(precision="bf16")
-    assert {settled(config, mode).precision for mode in ("train", "eval", "save_latent", "disentangle")} == {"bf16"}
+    assert {canonical_config(config, mode).precision for mode in ("train", "eval", "save_latent", "disentangle")} == {
+        "bf16"
+    }
 
 
 def test_products_by_hand_are_those_of_autocast():

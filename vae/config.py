@@ -4,11 +4,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infolab.config import NOT_IN_ID, RunConfig, not_in_id_at
+from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig, not_in_id_at
 from infolab.data import NAMES
 from infolab.data.places import default_data_dir
 from infolab.device import PRECISIONS, precision_label
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 
 MODES = ("full", "ghost", "cv")
 MODELS = ("bernoulli-mlp", "bernoulli-dc", "mix-logistics-dc", "diagonal-gaussian-dc", "constant-gaussian-dc")
@@ -20,10 +20,10 @@ GREY = ("digits", "mnist", "fashion-mnist", "sprites")
 class VAEConfig(RunConfig):
     """One VAE (or the VAEs of several folds, side by side): data, model, training, log p(x)."""
 
-    data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
+    data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in; the default is the environment's DATA_DIR, else data/ in the
     repository (`python -m infolab.data doctor` says what is there)."""
-    download: bool = field(default=False, metadata=NOT_IN_ID)
+    download: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
     mode: str = "full"
     """full: all training images; ghost: the model on one half of them, a second decoder for its codes on the other
@@ -57,7 +57,7 @@ class VAEConfig(RunConfig):
     """Mirror each training image with probability 1/2 (published for CIFAR-10 and CelebA)."""
     precision: str = field(default="fp32", metadata=not_in_id_at("fp32"))
     """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
-    compile: bool = field(default=False, metadata=NOT_IN_ID)
+    compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
     evaluate_every: int = 2
     """Epochs between evaluations of loss, KL and reconstruction."""
@@ -75,23 +75,23 @@ class VAEConfig(RunConfig):
     """Passes over the training images when the second encoder is trained."""
     K: int = 10
     """Folds of the grid (cv)."""
-    L: int = field(default=10, metadata=NOT_IN_ID)
+    L: int = field(default=10, metadata=EXCLUDED_FROM_RUN_ID)
     """Repeats of the grid (cv): partitions into K folds that are drawn anew. Each repeat is a run of its own."""
     repeat: int = -1
     """Which repeat (cv); -1: all L of them."""
     folds: tuple[int, ...] = ()
     """Which folds (cv); none named: all K."""
-    together: int = field(default=0, metadata=NOT_IN_ID)
+    together: int = field(default=0, metadata=EXCLUDED_FROM_RUN_ID)
     """Folds trained as one batch of networks, in one run (cv); 0: all K for bernoulli-mlp, one for the dc models."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        choose("mode", self.mode, MODES)
-        choose("data set", self.dataset, NAMES)
-        choose("model", self.model, MODELS)
-        choose("proposal", self.proposal, ("encoder", "full-covariance"))
-        choose("points", self.points, ("random", "sobol"))
-        choose("precision", self.precision, PRECISIONS)
+        check_choice("mode", self.mode, MODES)
+        check_choice("data set", self.dataset, NAMES)
+        check_choice("model", self.model, MODELS)
+        check_choice("proposal", self.proposal, ("encoder", "full-covariance"))
+        check_choice("points", self.points, ("random", "sobol"))
+        check_choice("precision", self.precision, PRECISIONS)
         for name in ("features", "latent", "epochs", "batch", "evaluate_every", "n_z", "proposal_epochs", "L"):
             self._least(name, 1)
         for name in ("m", "canvas", "logpx_every", "logpx_images", "together"):

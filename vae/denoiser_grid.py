@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from infolab.config import NOT_IN_ID, RunConfig
+from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig
 from infolab.data import NAMES, ImageSet, load
 from infolab.data.images import dequantization_noise, dequantize
 from infolab.data.places import default_data_dir
 from infolab.device import pick_device, staged
-from infolab.errors import UserError, choose, run_main
+from infolab.errors import UserError, check_choice, run_main
 from infolab.immse import GaussianReference, LogsnrGrid, LogsnrRange, make_grid, pointwise_nll
 from infolab.memorization import MeanError, MeanErrors, ScoreSums
 from infolab.nn.mlp import EnsembleMLP
@@ -135,7 +135,7 @@ class DenoiserObjective:
 class DenoiserGridConfig(RunConfig):
     """A grid of K x L denoisers of flattened images; pixels are dequantised and scaled to [-1, 1]."""
 
-    data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
+    data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in."""
     dataset: str = "digits"
     """Image set (`python -m infolab.data doctor` lists them)."""
@@ -164,7 +164,7 @@ class DenoiserGridConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        choose("data set", self.dataset, NAMES)
+        check_choice("data set", self.dataset, NAMES)
         least = {"epochs": 1, "batch": 1, "K": 2, "L": 1, "evaluate_every": 1, "points": 4, "draws": 2, "m": 0}
         for name, low in least.items():
             if getattr(self, name) < low:

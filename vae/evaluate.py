@@ -29,7 +29,7 @@ from vae.logpx import (
     make_log_likelihood,
 )
 from vae.models import VAE, build_decoder
-from vae.objective import Member, Trained
+from vae.objective import Member, VAEWithGhostDecoder
 from vae.tables import Bounds, Curves
 
 # ----------
@@ -234,7 +234,7 @@ def log_px_of(vae: VAE, place: int, proposal: Proposal, inputs: Inputs, points: 
     for start in range(first, last, MEASURE_BLOCK):
         x = inputs.evaluation(start, min(start + MEASURE_BLOCK, last))
         part = importance_log_px(x, proposal(x), points(start, len(x)).to(x), log_likelihood)
-        mass = vae.likelihood.to_mass(x[None])
+        mass = vae.likelihood.log_det_correction(x[None])
         extra = to_double(mass[0]) if isinstance(mass, Tensor) else 0.0
         parts.append(LogPx((part.value + extra).cpu(), (part.elbo + extra).cpu(), part.ess.cpu(), part.n_z))
     return LogPx.join(parts)
@@ -276,7 +276,7 @@ class Evaluation:
             set_arithmetic(self.untrained, config)
 
     @torch.no_grad()
-    def rows(self, trained: Trained, epoch: int) -> list[Curves]:
+    def rows(self, trained: VAEWithGhostDecoder, epoch: int) -> list[Curves]:
         """The rows after `epoch` epochs: one for each network and split."""
         trained.eval()
         second = trained.ghost if self.config.mode == "ghost" else self.untrained
@@ -305,7 +305,7 @@ class Evaluation:
             return member.held_out, "train"
         return torch.arange(len(self.test)), "test"
 
-    def _terms(self, trained: Trained, inputs: Inputs, second: nn.Module | None) -> dict[str, Tensor]:
+    def _terms(self, trained: VAEWithGhostDecoder, inputs: Inputs, second: nn.Module | None) -> dict[str, Tensor]:
         """KL, reconstruction and (with a second decoder) its difference to the first one's, of each image, (k, n)."""
         points = Points("random", 1, self.config.latent, self.config.seed, ("elbo", inputs.split))
         vae, k = trained.vae, len(self.members)
@@ -316,7 +316,7 @@ class Evaluation:
             code = vae.encode(x)
             z = code.sample(points(first, x.shape[1])[:, 0].to(x))
             log_p = vae.log_p_x_given_z(x, z)
-            found = {"kl": code.kl(), "rec": -(log_p + vae.likelihood.to_mass(x))}
+            found = {"kl": code.kl(), "rec": -(log_p + vae.likelihood.log_det_correction(x))}
             if second is not None:
                 found["mi"] = log_p - vae.likelihood.log_prob(second(z), x)
             for name, values in found.items():

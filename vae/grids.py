@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from infolab.config import NOT_IN_ID, identity
+from infolab.config import EXCLUDED_FROM_RUN_ID, identity
 from infolab.errors import UserError
 from infolab.memorization import MeanError, MeanErrors, Scores
 from infolab.results.images import load_arrays
@@ -38,10 +38,10 @@ class GridConfig(VAEConfig):
     """cv: the runs of a K x L cross-validation grid."""
     L: int = 10
     """Repeats of the grid that enter the scores, the first L; all of their runs must be finished."""
-    within: float = field(default=0.01, metadata=NOT_IN_ID)
+    within: float = field(default=0.01, metadata=EXCLUDED_FROM_RUN_ID)
     """Training images are listed as near-duplicates up to this distance: root mean square difference over pixels, as a
     fraction of the grey range."""
-    closest: int = field(default=20, metadata=NOT_IN_ID)
+    closest: int = field(default=20, metadata=EXCLUDED_FROM_RUN_ID)
     """Closest pairs of training images that are listed in any case."""
 
     def check(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from infolab.config import NOT_IN_ID, RunConfig, parse_options, user_path
+from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig, parse_options, user_path
 from infolab.data import load
 from infolab.data.places import default_data_dir, file_md5
 from infolab.errors import UserError
@@ -63,7 +63,7 @@ class ImportedGrid(RunConfig):
     """Importance samples per image."""
     first_file: str = ""
     """Digest of the file of the lowest repeat and fold."""
-    data_dir: Path = field(default_factory=default_data_dir, metadata=NOT_IN_ID)
+    data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets."""
 
 

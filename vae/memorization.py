@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from infolab.data import load
-from infolab.errors import UserError, choose, run_main
+from infolab.errors import UserError, check_choice, run_main
 from infolab.memorization import ScoreSums, score_file
 from infolab.results import read, write, write_arrays
 from infolab.runs import Run
@@ -236,7 +236,7 @@ def _main() -> None:
         return
     if sys.argv[1].startswith("-"):
         raise UserError(f"the first word is one of {', '.join(COMMANDS)}, not '{sys.argv[1]}'")
-    command, words = choose("command", sys.argv[1], COMMANDS), sys.argv[2:]
+    command, words = check_choice("command", sys.argv[1], COMMANDS), sys.argv[2:]
     if command == "grids":
         run_sweep(GRIDS, words)
         if not {"--count", "--dry-run"} & set(words):

@@ -56,7 +56,7 @@ class Likelihood(nn.Module):
         """log p(x | z), summed over the pixels, (k, n), from outputs (k, n, ...) and images (k, n, ...)."""
         raise NotImplementedError
 
-    def to_mass(self, x: Tensor) -> Tensor | float:
+    def log_det_correction(self, x: Tensor) -> Tensor | float:
         """What is added to `log_prob` to make it the log mass of the pixels (a lower bound of it), (k, n) or 0."""
         return 0.0
 
@@ -101,7 +101,7 @@ class DiagonalGaussian(Likelihood):
         each = math.log(2 * math.pi) + log_variance + (x - mu).square() * torch.exp(-log_variance)
         return -0.5 * each.flatten(2).sum(-1)
 
-    def to_mass(self, x: Tensor) -> Tensor:
+    def log_det_correction(self, x: Tensor) -> Tensor:
         """log |dx/dlogit| terms: sum_i [log(1 - 2A) - log q_i - log(1 - q_i)] - d log Q, q = sigmoid(logit)."""
         flat = x.flatten(2)
         constant = flat.shape[-1] * (math.log1p(-2 * self.transform.A) - math.log(self.transform.levels))

@@ -168,7 +168,7 @@ def _padded(found: Tensor, width: int) -> Tensor:
     return found if len(found) == width else torch.cat([found, found.new_zeros(width - len(found), *found.shape[1:])])
 
 
-class Trained(nn.Module):
+class VAEWithGhostDecoder(nn.Module):
     """What a run trains: the VAEs and, in the mode ghost, a second decoder."""
 
     def __init__(self, vae: VAE, ghost: nn.Module | None = None):
@@ -189,7 +189,9 @@ class Objective:
         ghost_batches: the other half's.
     """
 
-    def __init__(self, trained: Trained, inputs: Inputs, batches: Batches, ghost_batches: Batches | None = None):
+    def __init__(
+        self, trained: VAEWithGhostDecoder, inputs: Inputs, batches: Batches, ghost_batches: Batches | None = None
+    ):
         self.trained, self.inputs, self.batches, self.ghost_batches = trained, inputs, batches, ghost_batches
 
     def __call__(self, step: int) -> Tensor:

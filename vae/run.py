@@ -16,7 +16,7 @@ from vae.config import VAEConfig
 from vae.evaluate import Evaluation, MeasuredBeforeError, bound_rows
 from vae.images import Inputs, load_inputs
 from vae.models import build_decoder, build_vae
-from vae.objective import Batches, Member, Objective, Trained, halves, members_of
+from vae.objective import Batches, Member, Objective, VAEWithGhostDecoder, halves, members_of
 from vae.tables import Bounds, Curves
 
 
@@ -56,15 +56,15 @@ def _train_and_measure(run: Run, config: VAEConfig) -> None:
         _write_results(run, config, rows, evaluation)
 
 
-def build(config: VAEConfig, members: list[Member], inputs: Inputs) -> Trained:
+def build(config: VAEConfig, members: list[Member], inputs: Inputs) -> VAEWithGhostDecoder:
     """The networks that are trained, at their initial weights."""
     seeds = [member.seed for member in members]
     vae = build_vae(config, seeds, inputs.shape, inputs.levels)
     ghost = [derive(seed, "ghost") for seed in seeds]
-    return Trained(vae, build_decoder(config, ghost, inputs.shape) if config.mode == "ghost" else None)
+    return VAEWithGhostDecoder(vae, build_decoder(config, ghost, inputs.shape) if config.mode == "ghost" else None)
 
 
-def make_objective(config: VAEConfig, members: list[Member], inputs: Inputs, trained: Trained) -> Objective:
+def make_objective(config: VAEConfig, members: list[Member], inputs: Inputs, trained: VAEWithGhostDecoder) -> Objective:
     """The loss of a step. The number of steps of an epoch is that of the largest training set of the whole grid."""
     device, n = inputs.pixels.device, len(inputs)
     largest = n - n // config.K if config.mode == "cv" else 0

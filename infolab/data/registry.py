@@ -21,7 +21,7 @@ from infolab.data.places import (
     of_values,
     resolve_data_dir,
 )
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.files import contents as unpacked
 from infolab.files import reading
 
@@ -75,7 +75,7 @@ def canonical(name: str) -> str:
     Raises:
         UserError: for an unknown name, with the list of names.
     """
-    return choose("data set", ALIASES.get(name.lower(), name.lower()), NAMES)
+    return check_choice("data set", ALIASES.get(name.lower(), name.lower()), NAMES)
 
 
 def load(
@@ -105,7 +105,7 @@ def load(
     (torch.Size([360, 1, 8, 8]), 17, 64)
     """
     name = canonical(name)
-    choose("split", split, SPLITS)
+    check_choice("split", split, SPLITS)
     source, folder = SOURCES[name], resolve_data_dir(data_dir)
     try:
         images = source.read(split, folder)
@@ -133,7 +133,7 @@ def fetch(name: str, data_dir: str | Path | None = None) -> Path:
     Raises:
         UserError: for a built-in set, where the download fails, and where older files in the folder are damaged.
     """
-    name = choose("data set to download", canonical(name), DOWNLOADS)
+    name = check_choice("data set to download", canonical(name), DOWNLOADS)
     folder = resolve_data_dir(data_dir)
     from torchvision import datasets
 

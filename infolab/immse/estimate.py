@@ -14,7 +14,7 @@ from infolab.immse.measure import Denoiser, kinds_of, measure_curve, rows_of_a_c
 from infolab.immse.nll import NllEstimate, continuous_nll, dequantized_nll, discrete_nll
 from infolab.immse.reference import GaussianReference
 from infolab.noise import blocks
-from infolab.schedules import expand, logsnr_to_alpha_sigma
+from infolab.schedules import append_dims, logsnr_to_alpha_sigma
 from infolab.storage import Keep, unkept
 
 # ----------
@@ -213,7 +213,7 @@ def nll_loss(
         u = (torch.randperm(n, generator=generator) + u) / n
     logsnr, weight = logsnr_range.sample(u)
     eps = torch.randn(x.shape, generator=generator).to(x)
-    alpha, sigma = (expand(v.to(x), x) for v in logsnr_to_alpha_sigma(logsnr))
+    alpha, sigma = (append_dims(v.to(x), x) for v in logsnr_to_alpha_sigma(logsnr))
     eps_hat = denoiser(alpha * x + sigma * eps, logsnr.to(x))
     return 0.5 * weight.to(x) * (eps - eps_hat).square().flatten(1).sum(1)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.noise import generator
 
 INTEGRATORS = ("deterministic", "random", "rqmc")
@@ -135,7 +135,7 @@ class LogsnrGrid:
         """sum_j w_j f_j of values (..., J), shape (...)."""
         return values.double() @ self.weights
 
-    def thirds(self, values: Tensor) -> Tensor:
+    def coarse_rule_differences(self, values: Tensor) -> Tensor:
         """Integrals of values (..., J) by three rules, of every third point each, less that of all points, (..., 3).
 
         Three rules and not two: the error of a coarse rule goes like the cosine of where its points lie, and two
@@ -144,20 +144,24 @@ class LogsnrGrid:
         coarse = torch.stack([self._every_third(k) for k in range(3)])
         return values.double() @ (coarse - self.weights).T
 
-    def error(self, mean: Tensor, thirds_se: Tensor | float = 0.0) -> float:
+    def error(self, mean: Tensor, coarse_rule_se: Tensor | float = 0.0) -> float:
         """Error of the integral of the mean curve (J,).
 
-        deterministic: a ninth of the error of the rules of three times the step (the amplitude, as seen in `thirds`),
+        deterministic: a ninth of the error of the rules of three times the step (the amplitude, as seen in
+        `coarse_rule_differences`),
         since the trapezoid rule's is of second order or better; what is noise in it is taken off in squares. random:
         sd / sqrt(J) of the weighted points. rqmc: sd / sqrt(R) of the R shifted rules.
 
         Args:
             mean: values (J,).
-            thirds_se: standard errors of `thirds(mean)`, (3,).
+            coarse_rule_se: standard errors of `coarse_rule_differences(mean)`, (3,).
         """
         terms = self.weights * mean.double()
         if self.integrator == "deterministic":
-            seen = self.thirds(mean).square().sum() - (torch.as_tensor(thirds_se) * torch.ones(3)).square().sum()
+            seen = (
+                self.coarse_rule_differences(mean).square().sum()
+                - (torch.as_tensor(coarse_rule_se) * torch.ones(3)).square().sum()
+            )
             return math.sqrt(2 / 3 * max(0.0, float(seen))) / 9
         if self.integrator == "random":
             return float(terms.std()) * math.sqrt(len(self))
@@ -191,7 +195,7 @@ def make_grid(
     Raises:
         UserError: an unknown integrator, or fewer than 3 points (10 for rqmc).
     """
-    choose("integrator", integrator, INTEGRATORS)
+    check_choice("integrator", integrator, INTEGRATORS)
     least = 2 * SHIFTS if integrator == "rqmc" else 3
     if points < least:
         raise UserError(f"{points} log-SNR points: the {integrator} rule needs at least {least}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.estimate import Estimate, nats_to_bpd
 from infolab.immse.curve import Curve, log_mass_tail, tail_from_ends
 from infolab.immse.grid import LogsnrGrid
@@ -133,7 +133,7 @@ def discrete_nll(curve: Curve, rounding: str = "best", *, gaussian_member: bool 
     Raises:
         UserError: the curve was measured without bins.
     """
-    choose("rounding", rounding, ROUNDINGS)
+    check_choice("rounding", rounding, ROUNDINGS)
     return _estimate([curve], _mass([curve], rounding, gaussian_member))
 
 
@@ -150,7 +150,7 @@ def ensemble_nll(curves: Sequence[Curve], estimator: str = "continuous") -> NllE
     Raises:
         UserError: curves that do not belong together.
     """
-    choose("estimator", estimator, ESTIMATORS)
+    check_choice("estimator", estimator, ESTIMATORS)
     first = curves[0]
     _check_same(curves)
     if estimator == "discrete":
@@ -195,7 +195,7 @@ def paired_difference(first: Curve, second: Curve) -> Estimate:
     return Estimate(
         value=float(value),
         se_data=float(se),
-        se_quadrature=grid.error(apart.sum(0) / first.n, first.spread(grid.thirds(apart))[1]) / 2,
+        se_quadrature=grid.error(apart.sum(0) / first.n, first.spread(grid.coarse_rule_differences(apart))[1]) / 2,
         bias="either",
         estimand="NLL of the first denoiser minus NLL of the second",
         n=first.n,
@@ -320,7 +320,7 @@ def _estimate(curves: Sequence[Curve], total: _Total) -> NllEstimate:
     mean, se = first.spread(total.sums)
     # What is chosen differs from half to half: the spread of the groups within a half does not see that.
     choice_se = 0.0 if total.apart is None else abs(float(grid.integrate(total.apart).sum())) / first.n / 4
-    quadrature = grid.error(integrand.sum(0) / first.n, first.spread(grid.thirds(integrand))[1]) / 2
+    quadrature = grid.error(integrand.sum(0) / first.n, first.spread(grid.coarse_rule_differences(integrand))[1]) / 2
     normal = first.log_normal.get(total.kind)
     estimand = "E[-log p(x)], a density" if not width else f"E[-log P(x)], a mass on bins of width {width:g}"
     if total.kind == "dequantized":

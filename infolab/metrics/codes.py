@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.metrics.measured import (
     Array,
     Measured,
@@ -158,7 +158,7 @@ def dci(codes: Array, factors: Array, variant: str = "forest", seed: int = 0, fo
         UserError: an unknown variant, shapes that do not fit, a factor that is constant in a training fold (it would
             have no importances, and every code would seem to belong to the others).
     """
-    choose("variant of DCI", variant, list(VARIANTS))
+    check_choice("variant of DCI", variant, list(VARIANTS))
     codes = as_codes(codes)
     factors = varying(as_factors(factors, len(codes)))
     n, f = factors.shape

@@ -15,7 +15,7 @@ from infolab.arrays import check_out
 from infolab.config import called_as, default_device, parse_options
 from infolab.data.places import default_data_dir
 from infolab.device import pick_device
-from infolab.errors import UserError, choose, run_main
+from infolab.errors import UserError, check_choice, run_main
 from infolab.metrics.codes import auroc_matrix, binarise, dci, mig, tad
 from infolab.metrics.distances import fid, kid, mmd
 from infolab.metrics.features import NONE, PIXELS, Extractor, Features, Moments, Pixels, moments, save_moments
@@ -364,7 +364,7 @@ def main() -> None:
     if not words or words[0] in ("-h", "--help"):
         print(USAGE.format(command=called_as("python -m infodiffusion.metrics")), end="")
         return
-    command = choose("command", words[0], list(COMMANDS))
+    command = check_choice("command", words[0], list(COMMANDS))
     options_type, run = COMMANDS[command]
     options: Any = parse_options(options_type, f"{called_as('python -m infodiffusion.metrics')} {command}", words[1:])
     record = run(options)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.metrics.features import Features, Moments, check_comparable, described, moments
 from infolab.metrics.measured import Array, Measured, as_tensor
 from infolab.mmd import KERNELS, mmd2, named_kernel, polynomial_mmd2
@@ -217,7 +217,7 @@ def mmd(
     Raises:
         UserError: an unknown kernel, different extractors, or fewer than 2 examples.
     """
-    choose("kernel", kernel, (MEDIAN, *KERNELS))
+    check_choice("kernel", kernel, (MEDIAN, *KERNELS))
     real, generated = as_features(real), as_features(generated)
     check_comparable(real, generated)
     x, y = (part.values.flatten(1) for part in (real, generated))

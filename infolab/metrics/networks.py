@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from infolab import atomic
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.files import DamagedFileError, reading
 from infolab.metrics.features import NONE, Extractor
 from infolab.metrics.measured import Array
@@ -256,7 +256,7 @@ def load_extractor(path: Path, resize: str = "tf-bilinear", device: torch.device
     Raises:
         UserError: no such file, weights that do not fit, torch-fidelity missing, an unknown resize.
     """
-    choose("resize", resize, RESIZES)
+    check_choice("resize", resize, RESIZES)
     if not path.is_file():
         raise UserError(
             f"there is no file '{path}': give Inception weights (weights-inception-2015-12-05-6726825d.pth), a network "
@@ -284,7 +284,7 @@ class Inception:
     """
 
     def __init__(self, path: Path, resize: str = "tf-bilinear", device: torch.device | str = "cpu"):
-        self.resize = choose("resize", resize, RESIZES)
+        self.resize = check_choice("resize", resize, RESIZES)
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         self.name = "inception-2015" if digest.startswith(PUBLISHED_SHA256) else f"inception-{digest[:8]}"

@@ -12,7 +12,7 @@ from infolab.device import staged
 from infolab.mi.pairs import Halves, Pairs, rows_of
 from infolab.nn.mlp import EnsembleMLP
 from infolab.noise import generator
-from infolab.schedules import expand, logsnr_to_alpha_sigma
+from infolab.schedules import append_dims, logsnr_to_alpha_sigma
 from infolab.training import learning_rate, set_learning_rate
 
 # ----------
@@ -238,13 +238,13 @@ class Denoiser:
             a: log-SNR (k, n).
             given: (k, n, 1), 1 where y is given and 0 where it is dropped.
         """
-        alpha, sigma = (expand(item, z) for item in logsnr_to_alpha_sigma(a))
+        alpha, sigma = (append_dims(item, z) for item in logsnr_to_alpha_sigma(a))
         variance = 1 + given * (data.scale.square() - 1)
         total = alpha.square() * variance + sigma.square()
         w = (z - alpha * (given * data.mean)) / total.sqrt()
         y = data.pairs.y
-        local = torch.tanh((expand(a, z) + variance.log()) / 4)
-        turns = expand(a, z) * self.frequencies
+        local = torch.tanh((append_dims(a, z) + variance.log()) / 4)
+        turns = append_dims(a, z) * self.frequencies
         parts = [z, w, given * y, local, turns.sin(), turns.cos(), log_size(z), log_size(w), given * log_size(y), given]
         b, g = self.net(INPUT_SCALE * torch.cat(parts, -1), a * (INPUT_SCALE / 8)).chunk(2, dim=-1)
         return sigma * w / total.sqrt(), alpha * (variance / total).sqrt() * (b + g * w)
@@ -253,7 +253,7 @@ class Denoiser:
 def noised(x: Tensor, a: Tensor, eps: Tensor) -> Tensor:
     """z = alpha x + sigma eps at log-SNR a."""
     alpha, sigma = logsnr_to_alpha_sigma(a)
-    return expand(alpha, x) * x + expand(sigma, x) * eps
+    return append_dims(alpha, x) * x + append_dims(sigma, x) * eps
 
 
 def train_denoiser(

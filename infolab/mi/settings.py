@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.estimate import Estimate
 
 # ----------
@@ -43,7 +43,7 @@ class Settings:
 
     def check(self) -> None:
         """Refuse settings that cannot run (UserError)."""
-        choose("form", self.form, FORMS)
+        check_choice("form", self.form, FORMS)
         for name in ("steps", "minutes"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be 0 or more, not {getattr(self, name)}")

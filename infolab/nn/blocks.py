@@ -348,7 +348,7 @@ class Upsample(nn.Module):
         return cast(torch.Tensor, self.conv(h[..., : self.size, : self.size]))
 
 
-class Stage(nn.Sequential):
+class TimestepEmbedSequential(nn.Sequential):
     """Layers run in order, each given what it takes: features, and time and code where it is a `ResBlock`."""
 
     def forward(  # type: ignore[override]

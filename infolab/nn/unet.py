@@ -11,8 +11,16 @@ import torch
 from torch import nn
 
 from infolab.device import Network
-from infolab.errors import UserError, choose
-from infolab.nn.blocks import AttentionBlock, Downsample, GroupNorm, ResBlock, Stage, Upsample, sinusoidal_embedding
+from infolab.errors import UserError, check_choice
+from infolab.nn.blocks import (
+    AttentionBlock,
+    Downsample,
+    GroupNorm,
+    ResBlock,
+    TimestepEmbedSequential,
+    Upsample,
+    sinusoidal_embedding,
+)
 from infolab.noise import initialise_, zero_
 
 # ----------
@@ -67,7 +75,7 @@ class UNetConfig:
     block_convolutions: int = 2
 
     def __post_init__(self) -> None:
-        choose("choice of blocks that see the code", self.code_blocks, ("all", "bottleneck"))
+        check_choice("choice of blocks that see the code", self.code_blocks, ("all", "bottleneck"))
         if self.block_convolutions not in (2, 3):
             raise UserError(f"U-Net: block_convolutions is {self.block_convolutions}, expected 2 or 3: choose one")
         least = {"image_size": 1, "in_channels": 1, "model_channels": 2, "num_res_blocks": 1, "num_heads": 1}
@@ -135,17 +143,19 @@ class UNet(Network):
         embedding = nn.Sequential(nn.Linear(base, 4 * base), nn.SiLU(), nn.Linear(4 * base, 4 * base))
         self.time_embed = embedding if config.timed else None
         self.code_embed = nn.Linear(config.code_dim, 4 * base) if config.code_dim else None
-        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(config.in_channels, base, 3, padding=1))])
+        self.input_blocks = nn.ModuleList([TimestepEmbedSequential(nn.Conv2d(config.in_channels, base, 3, padding=1))])
         channels, skips = base, [base]
         for level, mult in enumerate(config.channel_mult):
             for _ in range(config.num_res_blocks):
-                self.input_blocks.append(Stage(*self._level_layers(channels, mult * base, sizes[level])))
+                self.input_blocks.append(
+                    TimestepEmbedSequential(*self._level_layers(channels, mult * base, sizes[level]))
+                )
                 channels = mult * base
                 skips.append(channels)
             if level < len(sizes) - 1:
-                self.input_blocks.append(Stage(Downsample(channels)))
+                self.input_blocks.append(TimestepEmbedSequential(Downsample(channels)))
                 skips.append(channels)
-        self.middle_block = Stage(
+        self.middle_block = TimestepEmbedSequential(
             self._res_block(channels, channels, middle=True),
             AttentionBlock(channels, config.num_heads, config.norm_groups),
             self._res_block(channels, channels, middle=True),
@@ -158,7 +168,7 @@ class UNet(Network):
                 channels = width
                 if level and i == config.num_res_blocks:
                     layers.append(Upsample(channels, sizes[level - 1]))
-                self.output_blocks.append(Stage(*layers))
+                self.output_blocks.append(TimestepEmbedSequential(*layers))
         self.out = nn.Sequential(
             GroupNorm(channels, config.norm_groups),
             nn.SiLU(),

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infolab.nn.blocks import GroupNorm, ResBlock, Stage, modulated_norm
+from infolab.nn.blocks import GroupNorm, ResBlock, TimestepEmbedSequential, modulated_norm
 from infolab.nn.unet import UNet
 
 Modulation = tuple[Tensor, Tensor, Tensor | None]
@@ -119,7 +119,7 @@ class PreparedUNet:
         ]
 
     def _stage(self, stage: nn.Module, h: Tensor, modulations: Iterator[Modulation]) -> Tensor:
-        assert isinstance(stage, Stage)
+        assert isinstance(stage, TimestepEmbedSequential)
         for layer in stage:
             h = _block(layer, h, *next(modulations)) if isinstance(layer, ResBlock) else layer(h)
         return h

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infolab.errors import UserError, choose
+from infolab.errors import UserError, check_choice
 from infolab.noise import SampleNoise, StepNoise
-from infolab.schedules import DDPM, Schedule, expand
+from infolab.schedules import DDPM, Schedule, append_dims
 from infolab.storage import Keep
 
 # ----------
@@ -190,7 +190,7 @@ def ddpm(
     Raises:
         UserError: an unknown variance.
     """
-    choose("variance", variance, ("small", "large"))
+    check_choice("variance", variance, ("small", "large"))
     path = [*grid(schedule, schedule.steps), CLEAN]
     return walk(model, x_T, path, jumps(schedule, path, 1.0, variance), noise, clip)
 
@@ -217,7 +217,7 @@ def invert(model: EpsModel, schedule: DDPM, x0: Tensor, steps: int = 1000, rule:
     Raises:
         UserError: an unknown rule, or steps out of range.
     """
-    choose("rule", rule, ("predicted", "published"))
+    check_choice("rule", rule, ("predicted", "published"))
     upward = [*grid(schedule, steps), CLEAN][::-1]
     moves = jumps(schedule, upward[::-1])[::-1]
     x, eps_hat = x0, torch.empty(0)
@@ -320,10 +320,10 @@ def reverse_sde(
         s = score(x, t)
         if observe is not None:
             observe(s, t)
-        push = expand((1 - lam / 2) * level.g2 * size, x) * s
-        x = x * expand(1 - level.drift * size, x) + push
+        push = append_dims((1 - lam / 2) * level.g2 * size, x) * s
+        x = x * append_dims(1 - level.drift * size, x) + push
         if lam < 1:
-            x = x + expand(torch.sqrt((1 - lam) * level.g2 * size), x) * noise(step)
+            x = x + append_dims(torch.sqrt((1 - lam) * level.g2 * size), x) * noise(step)
     return x
 
 

@@ -14,7 +14,7 @@ from infolab.epochs import NoisedEpochs
 from infolab.nn.mlp import EnsembleMLP
 from infolab.noise import generator
 from infolab.sample import reverse_sde
-from infolab.schedules import VP, expand
+from infolab.schedules import VP, append_dims
 
 SCHEDULE = VP()
 
@@ -112,7 +112,7 @@ def test_scores_and_losses_are_the_same_function(trained):
     network = rows.as_plain_network(trained.model)
     x0, t, eps = trained.data[0], torch.linspace(0.01, 0.5, 60), torch.randn(60, 2, generator=generator(6))
     level = SCHEDULE.at(t)
-    x_t = expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * eps
+    x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * eps
     ours = PlugInScore(trained.model, SCHEDULE)(x_t[None], t[None])[0]
     torch.testing.assert_close(ours, plain.score(network, x_t, t), rtol=1e-4, atol=1e-5)
     residual = level.sigma[:, None] * ours + eps

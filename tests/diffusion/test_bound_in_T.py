@@ -12,7 +12,7 @@ from infolab.empirical import mutual_information_batch
 from infolab.nn.mlp import EnsembleMLP
 from infolab.noise import generator
 from infolab.sample import StepNoise, reverse_sde
-from infolab.schedules import VP, expand
+from infolab.schedules import VP, append_dims
 
 DOUBLE = torch.float64
 SCHEDULE = VP()
@@ -25,7 +25,7 @@ def make():
     data = torch.stack([torch.randn(9, 2, generator=generator(seed, "data"), dtype=DOUBLE) for seed in SEEDS])
     network = EnsembleMLP((3, 8, 8, 2), SEEDS).double()
     bound = BoundInT(data, SEEDS, SCHEDULE, R=R, steps=STEPS, paths=30)
-    return bound, lambda x, t: network(x, t) / expand(SCHEDULE.beta(t).sqrt(), x)
+    return bound, lambda x, t: network(x, t) / append_dims(SCHEDULE.beta(t).sqrt(), x)
 
 
 def terms(bound, score, T, norm):

@@ -16,7 +16,7 @@ from infolab.data.images import LogitTransform
 from infolab.errors import InterruptedRunError, UserError
 from infolab.nn.unet import UNet
 from infolab.results import read, read_arrays
-from infolab.schedules import VP, expand
+from infolab.schedules import VP, append_dims
 
 SMOKE = SWEEPS["smoke"][0]
 
@@ -83,12 +83,14 @@ def test_parametrizations():
     x, t = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0.1, 0.7])
     out = score.network(x, t)
     level = VP().at(t)
-    torch.testing.assert_close(score(x, t) * expand(level.g2.sqrt(), x), out)
+    torch.testing.assert_close(score(x, t) * append_dims(level.g2.sqrt(), x), out)
     noise = ImageScore(score.network, VP(), "noise")
-    scale = expand((level.sigma**2 + SIGMA_FLOOR**2).sqrt(), x)
+    scale = append_dims((level.sigma**2 + SIGMA_FLOOR**2).sqrt(), x)
     torch.testing.assert_close(noise(x, t), -out / scale)
     velocity = ImageScore(score.network, VP(), "velocity")
-    torch.testing.assert_close(velocity(x, t), -(expand(level.sigma, x) * x + expand(level.alpha, x) * out) / scale)
+    torch.testing.assert_close(
+        velocity(x, t), -(append_dims(level.sigma, x) * x + append_dims(level.alpha, x) * out) / scale
+    )
     late = torch.full((2,), 2.0)  # only noise is left: the score of N(0, I), whatever the network says
     torch.testing.assert_close(velocity(x, late), -x, atol=1e-3, rtol=1e-3)
 

@@ -16,7 +16,7 @@ from infolab.config import run_id
 from infolab.data import load
 from infolab.data.images import LogitTransform
 from infolab.noise import generator
-from infolab.schedules import VP, expand
+from infolab.schedules import VP, append_dims
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results/reference/diffusion/image_bound"
 SMOKE = digits.SWEEPS["smoke"][0]
@@ -118,7 +118,7 @@ def losses_at(t, source):
     level = VP().at(t)
     x0, eps = (torch.randn(len(t), D, generator=source, dtype=torch.float64) for _ in range(2))
     x0 = SD * x0
-    alpha, sigma = expand(level.alpha, x0), expand(level.sigma, x0)
+    alpha, sigma = append_dims(level.alpha, x0), append_dims(level.sigma, x0)
     s = -(alpha * x0 + sigma * eps) / (alpha**2 * SD**2 + sigma**2)
     return 0.5 * (sigma * s + eps).square().sum(1)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from infodiffusion.checkpoint import build
-from infodiffusion.config import InfoConfig, settled, vanilla_of
+from infodiffusion.config import InfoConfig, canonical_config, vanilla_of
 from infodiffusion.networks import Code, draw_prior
 from infodiffusion.objective import capacity, code_terms, losses, rate, schedule_of
 from infodiffusion.run import SWEEPS
@@ -150,9 +150,11 @@ def test_gradients_reach_every_weight_of_diff_and_its_encoder():
 
 def test_settings_of_other_modes_do_not_change_a_run():
     config = dataclasses.replace(TINY, mode="save_latent", n=7, img_id=3, eta=0.5, latent_epochs=3)
-    assert settled(config) == settled(dataclasses.replace(TINY, mode="save_latent"))
-    assert settled(dataclasses.replace(TINY, mode="eval", n=7)) != settled(dataclasses.replace(TINY, mode="eval", n=8))
-    assert settled(config, "train") == dataclasses.replace(settled(TINY), mode="train")
+    assert canonical_config(config) == canonical_config(dataclasses.replace(TINY, mode="save_latent"))
+    assert canonical_config(dataclasses.replace(TINY, mode="eval", n=7)) != canonical_config(
+        dataclasses.replace(TINY, mode="eval", n=8)
+    )
+    assert canonical_config(config, "train") == dataclasses.replace(canonical_config(TINY), mode="train")
     other = dataclasses.replace(config, a_dim=2, mmd_weight=0.0)
     assert vanilla_of(config) == vanilla_of(other)
 

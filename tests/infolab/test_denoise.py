@@ -10,7 +10,7 @@ from infolab.denoise import EDM, PREDICTS, Cosine, Denoiser, Given, RectifiedFlo
 from infolab.errors import UserError
 from infolab.immse import GaussianReference, LogsnrRange, continuous_nll, make_grid, measure_curve
 from infolab.noise import generator
-from infolab.schedules import VP, expand
+from infolab.schedules import VP, append_dims
 
 CASES = [(name, predicts) for name in SCHEDULES for predicts in PREDICTS]
 
@@ -87,7 +87,7 @@ def test_images_conditions_and_models_that_return_a_record():
 
 def test_gradients_pass():
     z = torch.randn(5, 2, generator=generator(3)).requires_grad_()
-    Denoiser(lambda x, t: expand(t, x) * x, "eps", VP()).eps(z, torch.zeros(5)).sum().backward()
+    Denoiser(lambda x, t: append_dims(t, x) * x, "eps", VP()).eps(z, torch.zeros(5)).sum().backward()
     assert z.grad is not None
     assert bool((z.grad != 0).all())
 

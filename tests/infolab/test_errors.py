@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from infolab.errors import InterruptedRunError, RunFailedError, UserError, choose, run_main
+from infolab.errors import InterruptedRunError, RunFailedError, UserError, check_choice, run_main
 
 
 @pytest.mark.parametrize(("kind", "code"), [(UserError, 2), (RunFailedError, 3), (InterruptedRunError, 75)])
@@ -50,6 +50,6 @@ def test_a_bug_is_not_dressed_up_as_a_user_error():
 
 
 def test_choose_names_the_choices():
-    assert choose("preset", "quick", ("smoke", "quick")) == "quick"
+    assert check_choice("preset", "quick", ("smoke", "quick")) == "quick"
     with pytest.raises(UserError, match="unknown preset 'fast': choose one of smoke, quick"):
-        choose("preset", "fast", ("smoke", "quick"))
+        check_choice("preset", "fast", ("smoke", "quick"))

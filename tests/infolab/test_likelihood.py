@@ -18,7 +18,7 @@ from infolab.likelihood import (
 )
 from infolab.mixture import GaussianMixture
 from infolab.noise import generator
-from infolab.schedules import VE, VP, expand
+from infolab.schedules import VE, VP, append_dims
 
 VARIANCES = torch.tensor([0.3, 1.0, 4.0], dtype=torch.float64)
 SCHEDULE = VP()
@@ -26,7 +26,7 @@ SCHEDULE = VP()
 
 def gaussian_score(x, t):
     level = SCHEDULE.at(t)
-    return -x / (expand(level.alpha**2, x) * VARIANCES + expand(level.sigma**2, x))
+    return -x / (append_dims(level.alpha**2, x) * VARIANCES + append_dims(level.sigma**2, x))
 
 
 def gaussian_divergence(x, t):

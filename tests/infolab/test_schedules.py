@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infolab.errors import UserError
-from infolab.schedules import DDPM, VE, VP, expand, logsnr_to_alpha_sigma
+from infolab.schedules import DDPM, VE, VP, append_dims, logsnr_to_alpha_sigma
 
 DOUBLE = torch.float64
 SCHEDULES = {
@@ -149,7 +149,7 @@ def test_network_time_is_what_training_fed_at_every_step_and_a_line_between(sche
 
 def test_expand():
     t = torch.arange(4.0).reshape(2, 2)
-    assert expand(t, torch.zeros(2, 2, 3)).shape == (2, 2, 1)
+    assert append_dims(t, torch.zeros(2, 2, 3)).shape == (2, 2, 1)
 
 
 @pytest.mark.parametrize(

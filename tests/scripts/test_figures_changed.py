@@ -191,9 +191,9 @@ def test_nothing_heavy_is_imported_where_nothing_has_changed(lab):
 
 
 def test_every_product_names_sources_that_exist():
-    from infolab.results import TABLES
+    from scripts.tables import declared_tables
 
     named = {source for product in PRODUCTS.values() for source in product.sources}
-    assert {source for source in named if ":" not in source} <= set(TABLES)
+    assert {source for source in named if ":" not in source} <= set(declared_tables())
     assert all(source.split(":")[0].endswith("/images") for source in named if ":" in source)
     assert json.loads(json.dumps([product.arguments for product in PRODUCTS.values()]))  # the state keeps them

@@ -99,7 +99,7 @@ def test_gaussian_mass_of_the_levels_is_at_most_one(kind):
     out = torch.full((1, 1, likelihood.channels_per_colour, 1, 1), 0.3, dtype=torch.float64)
     x = (torch.arange(256 * 64, dtype=torch.float64) + 0.5) / (256 * 64)
     y = likelihood.transform.forward(x[:, None])[0][None, :, :, None, None]
-    log_mass = likelihood.log_prob(out.expand(1, len(x), -1, 1, 1), y) + likelihood.to_mass(y)
+    log_mass = likelihood.log_prob(out.expand(1, len(x), -1, 1, 1), y) + likelihood.log_det_correction(y)
     mu, log_variance = likelihood.moments(out)
     inside = torch.distributions.Normal(mu.flatten()[0], (0.5 * log_variance.flatten()[0]).exp())
     ends = torch.tensor([0.05, 0.95], dtype=torch.float64).logit()

@@ -9,7 +9,7 @@ from infolab.immse import Bins, GaussianReference, LogsnrRange, make_grid, measu
 from infolab.immse.curve import GROUPS
 from infolab.mixture import GaussianMixture
 from infolab.noise import generator
-from infolab.schedules import expand, logsnr_to_alpha_sigma
+from infolab.schedules import append_dims, logsnr_to_alpha_sigma
 
 GRID = make_grid(LogsnrRange(0.0, 1.5), 7)
 LAW = GaussianMixture(torch.tensor([0.3, 0.7]), torch.tensor([[-2.0, 0.0, 1.0], [1.0, 1.0, 0.0]]), 0.2)
@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_refused(x, reference):
     with pytest.raises(UserError, match="give bins"):
         measure_curve(LAW.eps_hat, x, GRID, reference, dequantized=True)
     with pytest.raises(RunFailedError, match="not finite at log-SNR"):
-        measure_curve(lambda z, a: z / expand((a > 1).to(z) - 1, z), x, GRID, reference)
+        measure_curve(lambda z, a: z / append_dims((a > 1).to(z) - 1, z), x, GRID, reference)
     single = measure_curve(LAW.eps_hat, x[:1], GRID, reference)
     with pytest.raises(UserError, match="at least two examples"):
         single.se("raw")

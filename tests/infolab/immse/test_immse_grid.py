@@ -88,7 +88,7 @@ def test_the_error_of_a_coarse_rule_bounds_what_it_misses():
 def test_noise_is_not_taken_for_quadrature_error():
     grid = make_grid(LogsnrRange.from_ends(-30, 34), 100)
     noisy = bump(grid.logsnr) + 0.01 * torch.randn(100, generator=generator(0), dtype=torch.float64)
-    off = grid.thirds(noisy)
+    off = grid.coarse_rule_differences(noisy)
     assert grid.error(noisy) == pytest.approx(math.sqrt(2 / 3) * float(off.norm()) / 9)
     assert grid.error(noisy, off) == 0.0
 
