@@ -31,13 +31,13 @@ help: ## what each target does
 setup: $(READY) ## make .venv and install what running needs
 setup-dev: $(VENV)/.develops
 
-$(VENV)/.runs: requirements.txt $(CONSTRAINTS)
+$(VENV)/.runs: requirements.txt requirements-infolab.txt $(CONSTRAINTS)
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing requirements.txt into $(VENV) (some minutes the first time) ..."
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt $(PINNED)
 	@touch $@
 
-$(VENV)/.develops: requirements-dev.txt $(VENV)/.runs
+$(VENV)/.develops: requirements-dev.txt requirements-extras.txt $(VENV)/.runs
 	@echo "installing requirements-dev.txt into $(VENV) ..."
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt $(PINNED)
 	@touch $@
