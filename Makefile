@@ -20,7 +20,7 @@ ifneq ($(words $(RESULTS) $(DATA_DIR) .),3)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: always help setup setup-dev reproduce analysis report test test-all test-processors test-gpu check lint verify calibrate bench mi-table reference tables clean
+.PHONY: always new-paper help setup setup-dev reproduce analysis report test test-all test-processors test-gpu check lint verify calibrate bench mi-table reference tables clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ bench: setup ## speed beside plain references of the published algorithms
 mi-table: setup ## mutual information on laws with known answers: every estimate, 30 minutes on two cores
 	@PY=$(PY) sh itdiffusion/run_mi.sh paper --results-dir $(RESULTS) --data-dir $(DATA_DIR)
 	@$(MAKE) --no-print-directory analysis PAPER=itdiffusion
+
+new-paper: setup-dev ## NAME=x: a folder for another paper with a study that runs, is tested and drawn
+	@$(PY) -m scripts.new_paper $(NAME)
 
 tables: setup ## write results/README.md from the declared tables
 	@$(PY) -m scripts.tables --results-dir $(RESULTS)

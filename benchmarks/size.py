@@ -94,9 +94,8 @@ def main() -> None:
     if options.json:
         print(json.dumps(record))
         return
-    print(
-        f"{record['lines']:,} lines in {record['modules']} modules; longer than {LONG}: {record['long_files'] or 'none'}"
-    )
+    print(f"{record['lines']:,} lines in {record['modules']} modules")
+    print(f"longer than {LONG} lines: {record['long_files'] or 'none'}")
     print("lines by folder:", ", ".join(f"{name} {n:,}" for name, n in record["by_folder"].items()))
     for name, files in record["followed"].items():
         print(f"{name} calls functions of {len(files)} files: {', '.join(files)}")

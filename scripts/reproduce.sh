@@ -8,10 +8,12 @@ export INVOKED_FROM="$PWD"
 PRESET=${PRESET:-quick}
 MAKE=${MAKE:-make}
 RESULTS=${RESULTS:-results}
-# The folders with experiments, in the order of the README.
+# The folders with experiments: in the order of the README, then those that came later.
 known=""
-for folder in diffusion itdiffusion vae scoregen infodiffusion; do
-    if [ -f "$folder/quick.list" ]; then known="$known $folder"; fi
+for list in diffusion/quick.list itdiffusion/quick.list vae/quick.list scoregen/quick.list */quick.list; do
+    folder=${list%/quick.list}
+    case "$known " in *" $folder "*) continue ;; esac
+    if [ -f "$list" ]; then known="$known $folder"; fi
 done
 papers=${PAPER:-$known}
 case " $known " in
