@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import infodiffusion_metrics
-from benchmarks import reference_infodiffusion as plain
 from benchmarks.timing import Duel, seconds
+from infodiffusion import plain
 from infodiffusion.checkpoint import build
 from infodiffusion.config import InfoConfig
 from infodiffusion.networks import Diff
@@ -58,16 +58,18 @@ class OurTraining:
         return loss.detach()
 
 
-def as_plain(model: Diff, config: InfoConfig) -> plain.PlainInfoDiff:
+def as_plain(model: Diff, config: InfoConfig) -> plain.InfoDiff:
     """The reference's model with the weights of `model`."""
     size = config.unet()
-    copy = plain.PlainInfoDiff(
+    copy = plain.InfoDiff(
         size.model_channels, size.channel_mult, size.num_res_blocks, config.a_dim, size.image_size, config.T
     )
     ours = [*model.network.parameters(), *model.encoder.parameters()]
     theirs = [*copy.backbone.parameters(), *copy.encoder.parameters()]
+    assert config.mmd_weight == plain.MMD_WEIGHT
+    assert len(ours) - len(theirs) == 4  # the encoder's mu and log-variance, which are for a KL
     with torch.no_grad():
-        for own, other in zip(ours, theirs, strict=True):
+        for own, other in zip(ours, theirs, strict=False):
             other.copy_(own.view_as(other))
     return copy
 
@@ -87,7 +89,7 @@ def train_step(config: InfoConfig = FMNIST) -> Duel:
     x = images[: config.batch].float() / 127.5 - 1
 
     def reference(repeat: int) -> float:
-        return seconds(lambda: plain.train_step(theirs, optimizer, x, config.mmd_weight))
+        return seconds(lambda: plain.train_step(theirs, optimizer, x, torch.default_generator))
 
     ours.run()
     reference(0)
@@ -144,7 +146,8 @@ def sample(
         return once + seconds(run) * steps / timed
 
     def reference(repeat: int) -> float:
-        return seconds(lambda: plain.sample(theirs, noise.start(), code, 0.01, last=part)) * config.T / part
+        path, source = range(config.T - 1, config.T - 2 - part, -1), torch.default_generator
+        return seconds(lambda: plain.ddim(theirs, noise.start(), code, path, 0.01, source)) * config.T / part
 
     ours(0)
     reference(0)
@@ -180,7 +183,8 @@ def compared_samples(steps: int, train: int, precision: str, n: int = 128) -> st
     noise, code = SampleNoise(0, "mmd", n, (1, 8, 8)), torch.randn(n, config.a_dim, generator=generator(0, "mmd"))
     schedule = schedule_of(config)
     drawn = ddim(denoiser(model, code, grid(schedule, steps), precision), schedule, noise.start(), steps, 0.01, noise)
-    plain_drawn = plain.sample(theirs, noise.start(), code, 0.01)
+    every_step = range(config.T - 1, -2, -1)
+    plain_drawn = plain.ddim(theirs, noise.start(), code, every_step, 0.01, torch.default_generator)
     held_out = (load("digits", "test").images.float() / 8 - 1).flatten(1)
     both = [mmd2(x.clamp(-1, 1).flatten(1), held_out) for x in (drawn, plain_drawn)]
     told = [f"{one.value:.4f} +- {one.se:.4f}" for one in both]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks import reference_itdiffusion_2d as plain
 from benchmarks.timing import Duel, seconds
 from infolab.epochs import ChannelEpochs
 from infolab.immse import GaussianReference, LogsnrRange, make_grid
 from infolab.noise import generator
+from itdiffusion import plain
 from itdiffusion.shapes import CONTOUR_PAIRS, CONTOUR_POINTS, make_networks, nll_losses, split_data
 from itdiffusion.shapes_evaluate import density_grid, grid_axis
 from itdiffusion.shapes_model import Gaussians, ShapesConfig, ShapesModel
@@ -60,6 +60,16 @@ class Sweep:
         return density_grid(self.model, grid_axis(CONFIG.grid), grid, pairs=CONTOUR_PAIRS, seed=seed)[0]
 
 
+@torch.no_grad()
+def plain_density(network: torch.nn.Module, pixels: Tensor, points: int, source: torch.Generator) -> Tensor:
+    """-log p (n,) at each of `pixels` (n, 2), one after the other as published, from `points` random log-SNRs each."""
+    values = []
+    for pixel in pixels:
+        x, eps = pixel.expand(points, 2), torch.randn(points, 2, generator=source)
+        values.append(plain.nll(network, x, plain.draw_logsnr(points, source), eps).mean())
+    return torch.stack(values)
+
+
 class Plain:
     """One network of the reference on the first shape; its times are multiplied by the number of shapes."""
 
@@ -72,12 +82,11 @@ class Plain:
     def train(self, repeat: int) -> None:
         """One more epoch."""
         source = generator(repeat, "reference")
-        batches = plain.noised(plain.loader(self.x, CONFIG.batch, source), source)
-        plain.train(self.network, self.optimizer, batches)
+        plain.train(self.network, self.optimizer, plain.epoch(self.x, CONFIG.batch, source))
 
     def contours(self, repeat: int) -> None:
         """The density at every PART-th pixel."""
-        plain.density(self.network, self.pixels, POINTS_PER_PIXEL, generator(repeat, "contours"))
+        plain_density(self.network, self.pixels, POINTS_PER_PIXEL, generator(repeat, "contours"))
 
 
 def train_2d(wanted: float = 3.0) -> Duel:
@@ -141,7 +150,7 @@ def contour_errors(sweep: Sweep, pixels: int = 100) -> tuple[float, float]:
     axis = grid_axis(CONFIG.grid)
     some = torch.cartesian_prod(axis, axis)[:: PIXELS // pixels]
     theirs = torch.stack(
-        [plain.density(network, some, POINTS_PER_PIXEL, generator(seed, "noise")) for seed in range(4)]
+        [plain_density(network, some, POINTS_PER_PIXEL, generator(seed, "noise")) for seed in range(4)]
     )
     at = ours[:, 0].flatten(1)[:, :: PIXELS // pixels]
     return tuple(math.sqrt(float(values.double().var(0).mean())) for values in (at, theirs))  # type: ignore[return-value]

@@ -8,7 +8,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from benchmarks import reference_itdiffusion_nll as plain
+from benchmarks import reference_itdiffusion_nll as reference
 from benchmarks.timing import Duel, seconds
 from infolab.data import load
 from infolab.immse import (
@@ -26,6 +26,7 @@ from infolab.immse.measure import ELEMENTS
 from infolab.nn.unet import NETWORKS, UNet
 from infolab.noise import generator
 from infolab.schedules import append_dims, logsnr_to_alpha_sigma
+from itdiffusion import plain
 
 IMAGES = 256
 PUBLISHED_POINTS = 1000
@@ -88,11 +89,11 @@ def ours(
     )
 
 
-def theirs(setting: Setting, points: int, seed: int) -> plain.Errors:
+def theirs(setting: Setting, points: int, seed: int) -> dict[str, Tensor]:
     """The reference's errors of all three variants at random log-SNRs."""
     source = generator(seed, "reference nll")
-    logsnr, weights = plain.sample_logsnr(points, setting.range.loc, setting.range.scale, source)
-    return plain.measure(setting.denoiser, setting.x, logsnr, weights, source)
+    logsnr = plain.draw_logsnr(points, source, setting.range.loc, setting.range.scale)
+    return reference.measure(setting.denoiser, setting.x, logsnr, source)
 
 
 def same_points(points: int = 6) -> Duel:

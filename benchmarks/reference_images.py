@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmarks.reference_diffusion import beta, marginal
+from diffusion.plain import beta, marginal
 
 LOGIT_A = 0.05
 

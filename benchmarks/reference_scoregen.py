@@ -1,63 +1,13 @@
-"""Plain reference of the 1-D study of Li, Li, Zhang, Bian (2023): one network at a time, its KL by an ODE solver.
-
-The published algorithm in the libraries one would reach for: torch.nn, torch.optim, torchdiffeq.
-"""
+"""Beside `scoregen.plain`, for the speed rows of the 1-D study: the KL by an adaptive solver, and the stopping rule."""
 
 import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchdiffeq import odeint
 
-BETA_MIN, BETA_MAX = 0.1, 20.0
-
-Batch = tuple[Tensor, Tensor, Tensor]
-"""x0 (b, 1), t (b, 1), eps (b, 1)."""
-
-
-class ScoreNetwork(nn.Module):
-    """s(x, t) = (1/sqrt(m)) A silu(W (x, t) + b), m hidden units."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.hidden, self.out = nn.Linear(2, width), nn.Linear(width, 1, bias=False)
-        self.scale = 1 / math.sqrt(width)
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Scores (n, 1) at points x (n, 1) and times t (n, 1)."""
-        return self.scale * self.out(nn.functional.silu(self.hidden(torch.cat([x, t], dim=1))))
-
-
-def beta(t: Tensor) -> Tensor:
-    """Rate of the VP SDE."""
-    return BETA_MIN + (BETA_MAX - BETA_MIN) * t
-
-
-def marginal(t: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha_t and sigma_t of x_t = alpha_t x0 + sigma_t eps."""
-    integral = BETA_MIN * t + (BETA_MAX - BETA_MIN) * t**2 / 2
-    return torch.exp(-integral / 2), torch.sqrt(-torch.expm1(-integral))
-
-
-def draw(x0: Tensor, size: int, source: torch.Generator) -> list[Batch]:
-    """The batches of one epoch over x0 (n, 1), in random order, with t ~ U(0, 1) and eps ~ N(0, 1)."""
-    order = torch.randperm(len(x0), generator=source) if size < len(x0) else torch.arange(len(x0))
-    return [
-        (x0[rows], torch.rand(len(rows), 1, generator=source), torch.randn(len(rows), 1, generator=source))
-        for rows in order.split(size)
-    ]
-
-
-def train_epoch(network: ScoreNetwork, optimizer: torch.optim.Optimizer, batches: list[Batch]) -> float:
-    """One step on the mean of |sigma_t s(x_t, t) + eps|^2 for each batch; returns the last loss before its step."""
-    for x0, t, eps in batches:
-        alpha, sigma = marginal(t)
-        loss = (sigma * network(alpha * x0 + sigma * eps, t) + eps).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return float(loss.detach())
+from scoregen.plain import Batch, ScoreNetwork, beta, train_epoch
 
 
 def kl(network: ScoreNetwork, log_p0: Callable[[Tensor], Tensor], reach: float, tolerance: float = 1e-5) -> float:

@@ -6,10 +6,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks import reference_scoregen as plain
+from benchmarks import reference_scoregen as reference
 from benchmarks.timing import Duel, seconds
 from infolab.kl import flow_steps, mode_grid
 from infolab.toy import two_modes
+from scoregen import plain
 from scoregen.batch import NetworkBatch
 from scoregen.network import ScoreConfig
 
@@ -116,7 +117,7 @@ class Measured:
     def reference(self) -> float:
         """Seconds of the part, one network at a time."""
         epoch = seconds(self.train_plain) / self.plain_epochs
-        look = seconds(lambda: plain.kl(self.network, log_p0, REACH))
+        look = seconds(lambda: reference.kl(self.network, log_p0, REACH))
         return self.part.networks * self.part.epochs * (epoch + look / EVERY)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.commands import Parser
 from infolab.errors import run_main
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args()
     lines = sources()
-    record = {
+    record: dict[str, Any] = {
         "lines": sum(lines.values()),
         "modules": len(lines),
         "by_folder": {

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import reference_vae as plain
+from benchmarks import reference_vae
 from benchmarks.timing import Duel, seconds
 from infolab.data import load
 from infolab.data.places import MissingFilesError
 from infolab.noise import generator
+from vae import plain
 from vae.config import VAEConfig, runs
 from vae.evaluate import log_px_of
 from vae.images import Inputs, binarize
@@ -25,7 +26,7 @@ from vae.run import build, make_objective
 
 N_Z = 256
 LATENT = VAEConfig.latent
-SIZES = (1024, *plain.HIDDEN, LATENT)
+SIZES = (reference_vae.PIXELS, *plain.HIDDEN, LATENT)
 DECODER_FLOPS = 2.0 * sum(a * b for a, b in itertools.pairwise(SIZES))
 """Operations of one pass through the decoder."""
 TRAIN_FLOPS = 3 * 2 * DECODER_FLOPS
@@ -79,9 +80,9 @@ def train_epoch(part: int = 6_400, whole: int = 60_000) -> Duel:
     """One epoch of the MLP VAE over 60,000 images in batches of 64; both sides run a part, whose time is scaled up."""
     images = grey_images(part)
     ours = Networks(PUBLISHED, as_inputs(images))
-    model = plain.VAE()
+    model = plain.VAE(SIZES[0])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    batches = plain.loader(plain.Binarized(images))
+    batches = reference_vae.loader(reference_vae.Binarized(images))
     source = generator(0, "reference")
     ours.run(1)
     plain.train(model, optimizer, itertools.islice(batches, 10), source)
@@ -104,7 +105,7 @@ def grid(n: int = 320, K: int = 10, part: int = 2, epochs: int = 5) -> Duel:
     The reference trains and measures the first `part` folds, and its time is multiplied by K / part.
     """
     images = grey_images(n)
-    inputs, readers = as_inputs(images), plain.Binarized(images)
+    inputs, readers = as_inputs(images), reference_vae.Binarized(images)
     (config,) = runs(VAEConfig(dataset="fashion-mnist", mode="cv", K=K, repeat=0, epochs=epochs, logpx_every=epochs))
     points = Points("random", N_Z, LATENT, seed=0)
     warm = Networks(config, inputs)
@@ -119,7 +120,7 @@ def grid(n: int = 320, K: int = 10, part: int = 2, epochs: int = 5) -> Duel:
     def reference(repeat: int) -> None:
         for member in members_of(config, n)[:part]:
             assert member.held_out is not None
-            plain.fold(readers, member.rows.tolist(), member.held_out.tolist(), epochs, epochs, N_Z)
+            reference_vae.fold(readers, member.rows.tolist(), member.held_out.tolist(), epochs, epochs, N_Z)
 
     images_trained = float(K * epochs * (n - n // K))
     return Duel(
@@ -165,13 +166,13 @@ def iw_logpx(n: int = 64) -> Duel:
     model = as_plain(ours.trained.vae)
     points, x = Points("random", N_Z, LATENT, seed=0), ours.inputs.evaluation(0, n)
     ours.log_px(points, n)
-    plain.log_px(model, x, N_Z)
+    reference_vae.log_px(model, x, N_Z)
     return Duel(
         setting=f"{n} images, N_z={N_Z}, float32, decoder 16-256-512-1024",
         unit="ms/image",
         wanted=2.0,
         ours=lambda repeat: 1e3 / n * seconds(lambda: ours.log_px(points, n)),
-        reference=lambda repeat: 1e3 / n * seconds(lambda: plain.log_px(model, x, N_Z)),
+        reference=lambda repeat: 1e3 / n * seconds(lambda: reference_vae.log_px(model, x, N_Z)),
         evaluations_ours=N_Z,
         evaluations_reference=N_Z,
         flops_ours=DECODER_FLOPS * N_Z,
@@ -202,7 +203,7 @@ def iw_logpx_same_error(n: int = 64, m: int = 12_800, evaluated: int = 70_000, r
         return log_px_of(vae, 0, second, ours.inputs, points, 0, n).value
 
     torch.manual_seed(0)
-    theirs = spread(lambda replicate: plain.log_px(model, x, N_Z))
+    theirs = spread(lambda replicate: reference_vae.log_px(model, x, N_Z))
     tried = ((n_z, spread(partial(estimate, n_z))) for n_z in (16, 32, 48, 64, 96, 128, 256))
     n_z, found = next((n_z, value) for n_z, value in tried if value <= theirs or n_z == N_Z)
     times: list[float] = []
@@ -227,7 +228,7 @@ def iw_logpx_same_error(n: int = 64, m: int = 12_800, evaluated: int = 70_000, r
         unit="ms/image",
         wanted=4.0,
         ours=run_ours,
-        reference=lambda repeat: 1e3 / n * seconds(lambda: plain.log_px(model, x, N_Z)),
+        reference=lambda repeat: 1e3 / n * seconds(lambda: reference_vae.log_px(model, x, N_Z)),
         evaluations_ours=n_z,
         evaluations_reference=N_Z,
         flops_ours=DECODER_FLOPS * n_z + TRAIN_FLOPS * 60_000 / evaluated,

@@ -1,19 +1,24 @@
-"""The plain reference of the 2-D study and our own path give the same numbers from the same weights and noise."""
+"""The paper in one file and our own path give the same numbers from the same weights and noise."""
 
 import math
 
+import pytest
 import torch
 
 from benchmarks import itdiffusion_2d as rows
-from benchmarks import reference_itdiffusion_2d as plain
+from infolab.data.images import dequantization_noise
 from infolab.epochs import ChannelEpochs
-from infolab.immse import GaussianReference, LogsnrRange
+from infolab.immse import Bins, GaussianReference, LogsnrRange, make_grid, measure_curve
+from infolab.mixture import GaussianMixture
 from infolab.nn.mlp import FourierMLPs
-from infolab.noise import generator
+from infolab.noise import curve_noise, generator
+from itdiffusion import plain
 from itdiffusion.shapes import nll_losses
 from itdiffusion.shapes_model import Gaussians, ShapesModel
 
 LAW = LogsnrRange(plain.LOC, plain.SCALE, plain.CLIP)
+BINS = Bins.of_levels(256)
+GRID = make_grid(LogsnrRange(6.0, 2.0), 5)
 
 
 def make_model(seeds, data):
@@ -62,9 +67,9 @@ def test_training_gives_the_same_weights_and_losses():
             torch.testing.assert_close(a, b, rtol=0, atol=2e-5)
 
 
-def test_the_loader_visits_every_point_at_most_once():
+def test_an_epoch_visits_every_point_at_most_once():
     x = torch.arange(20.0).reshape(10, 2)
-    parts = list(plain.noised(plain.loader(x, 4, generator(0, "loader")), generator(1, "noise")))
+    parts = list(plain.epoch(x, 4, generator(0, "epoch")))
     assert [part[0].shape for part in parts] == [(4, 2)] * 2
     seen = torch.cat([part[0] for part in parts])[:, 0].tolist()
     assert len(set(seen)) == 8
@@ -78,8 +83,58 @@ def test_densities_agree_within_their_noise():
     axis = rows.grid_axis(config.grid)
     pixels = torch.cartesian_prod(axis, axis)[7::400]
     theirs = torch.stack(
-        [plain.density(network, pixels, 200, generator(seed, "pixels")) for seed in range(30)]
+        [rows.plain_density(network, pixels, 200, generator(seed, "pixels")) for seed in range(30)]
     ).double()
     ours = torch.stack([sweep.contours(seed)[0].flatten()[7::400] for seed in range(8)])
     error = torch.sqrt(theirs.var(0) / 30 + ours.var(0) / 8)
     assert bool(((theirs.mean(0) - ours.mean(0)).abs() < 4.5 * error).all())
+
+
+def test_all_three_variants_are_the_same_functions():
+    x = torch.randint(0, 256, (40, 1, 2, 2), generator=generator(0)).float() / 127.5 - 1
+    reference = GaussianReference.fit(x)
+    curve = measure_curve(reference.eps_hat, x, GRID, reference, bins=BINS, dequantized=True, seed=3)
+    eps = curve_noise("quasi", (40, 4), 0, torch.arange(5), 5, seed=3)
+    moved = x + BINS.step * (dequantization_noise(tuple(x.shape), 3) - 0.5)
+    for j, a in enumerate(GRID.logsnr.float()):
+        noise = eps[:, j].reshape(x.shape)
+        for variant, kind, data in (("raw", "raw", x), ("rounded", "soft", x), ("dequantized", "dequantized", moved)):
+            theirs = plain.errors(reference.eps_hat, data, noise, a, variant).mean()
+            assert float(curve.mean(kind, "none")[j]) == pytest.approx(float(theirs), rel=2e-3, abs=1e-4)
+
+
+def test_soft_rounding_is_the_same():
+    for a in (-2.0, 4.0, 9.0, 11.0):
+        x_hat = 2.2 * torch.rand(3, 4, 4, generator=generator(1)) - 1.1
+        found = BINS.soft(x_hat, torch.full((3,), a))
+        assert float((found - plain.soft_round(x_hat.clamp(-1, 1), torch.tensor(a))).abs().max()) < 0.01 * BINS.step
+
+
+@pytest.mark.parametrize("a", [-3.0, 0.0, 3.0])
+@pytest.mark.parametrize("name", ["scg", "four modes"])
+def test_the_truths_are_the_labs_mixtures(name, a):
+    law = plain.DENSITIES[name]
+    k = len(law.centres)
+    expected = GaussianMixture(torch.ones(k), law.centres.double(), law.covariance.double().expand(k, 2, 2))
+    x, logsnr = law.sample(50, generator(2)), torch.full((50,), a)
+    z = plain.channel(x, logsnr, torch.randn(50, 2, generator=generator(3)))
+    # float32 against float64: the covariance of scg has condition number 100, so 100 times 1e-7 of values up to 10.
+    torch.testing.assert_close(law.log_prob(x).double(), expected.log_prob(x.double()), rtol=1e-4, atol=1e-4)
+    found = law.eps_hat(z, logsnr).double()
+    torch.testing.assert_close(found, expected.eps_hat(z.double(), logsnr.double()), rtol=1e-3, atol=1e-4)
+
+
+def test_main_prints_the_nll_beside_the_truth(monkeypatch, capsys):
+    settings = {"N": 1280, "TEST": 300, "EPOCHS": 6, "POINTS": 200, "CURVE": (0.0,)}
+    for name, value in settings.items():
+        monkeypatch.setattr(plain, name, value)
+    excess = plain.main()
+    printed = capsys.readouterr().out
+    # Two points under their exact denoiser: log 2, up to four standard errors.
+    value, se = excess["two points"]
+    assert abs(value) < 4 * se
+    for name in plain.DENSITIES:
+        value, se = excess[name]
+        assert value > -4 * se  # an upper bound
+        assert f"excess {value:.3f} +- {se:.3f}" in printed
+    assert "truth log 2 = 0.693" in printed
