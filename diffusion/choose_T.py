@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from diffusion.tables import BoundColumns, ToyChoice
 from diffusion.toy import ToyStudy, dsm_loss, training_data
 from diffusion.toy_config import ToyConfig
 from diffusion.toy_evaluate import TERM1_POINTS
+from infolab.config import AtLeast, Positive
 from infolab.device import on_cpu, pick_device
 from infolab.epochs import NoisedEpochs
 from infolab.errors import UserError, run_main
@@ -44,19 +45,19 @@ class ChooseTConfig(ToyConfig):
     """Epochs between records of T and the bound while T is trained; 0: only at the end."""
     T_start: float = 1.0
     """T by gradient starts here."""
-    T_lr: float = 0.03
+    T_lr: Annotated[float, Positive()] = 0.03
     """Learning rate of Adam on u in T = (largest T) sigmoid(u); it falls linearly to 0."""
-    T_every: int = 5
+    T_every: Annotated[int, AtLeast(1)] = 5
     """Epochs between steps of T."""
-    norm_every: int = 100
+    norm_every: Annotated[int, AtLeast(1)] = 100
     """Epochs between measurements of the score norm L and of its slope in T, on the sampler's path."""
-    paths: int = 256
+    paths: Annotated[int, AtLeast(1)] = 256
     """Sampler paths of one such measurement, and of each T of the search."""
-    T_tolerance: float = 0.005
+    T_tolerance: Annotated[float, Positive()] = 0.005
     """Width of the search's last interval of T."""
     penalty_weights: tuple[float, ...] = (0.0, 0.03)
     """Weights of the score-norm penalty: every T is trained with each of them."""
-    strata: int = 16
+    strata: Annotated[int, AtLeast(1)] = 16
     """Time strata of the score norm in the penalty."""
 
     def check(self) -> None:
@@ -66,12 +67,6 @@ class ChooseTConfig(ToyConfig):
             raise UserError("--T needs two values at least: the grid that the search starts from")
         if not self.t_eps < self.T_start < max(self.T):
             raise UserError(f"--T-start must lie between --t-eps and the largest T ({max(self.T)}), not {self.T_start}")
-        for name in ("T_every", "norm_every", "paths", "strata"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        for name in ("T_lr", "T_tolerance"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} must be positive and finite, not {getattr(self, name)}")
         check_weights(self.penalty_weights)
 
 

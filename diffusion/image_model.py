@@ -4,17 +4,18 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig, not_in_id_at
+from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, Positive, RunConfig, Share, not_in_id_at
 from infolab.data import NAMES, ImageSet, epoch_permutation, flip_draws, load, mirrored
 from infolab.data.images import LogitTransform, dequantize
 from infolab.data.places import default_data_dir
 from infolab.device import PRECISIONS, precision_label, staged
 from infolab.epochs import DebiasedTime, UniformTime
-from infolab.errors import UserError, check_choice
+from infolab.errors import UserError
 from infolab.nn.blocks import set_dropout_generator
 from infolab.nn.unet import NETWORKS, UNet, UNetConfig
 from infolab.noise import generator
@@ -33,7 +34,7 @@ class ImageConfig(RunConfig):
     repository (`python -m infolab.data doctor` says what is there)."""
     download: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
-    dataset: str = "digits"
+    dataset: Annotated[str, OneOf("data set", NAMES)] = "digits"
     """Image set (`python -m infolab.data doctor` lists them)."""
     m: int = 16
     """Training images, chosen by the seed; 0: the full training set."""
@@ -41,89 +42,71 @@ class ImageConfig(RunConfig):
     """Diffusion time."""
     seed: int = 0
     """Seed of the subset, initial weights, noise and evaluation."""
-    network: str = "digits"
+    network: Annotated[str, OneOf("network", sorted(NETWORKS))] = "digits"
     """U-Net size: digits, mnist or cifar10, each also as -narrow (for a CPU) and -tiny (for tests)."""
-    parametrization: str = "drift"
+    parametrization: Annotated[str, OneOf("parametrization", ("drift", "noise", "velocity"))] = "drift"
     """What the network's output is: drift, a = g s (published); noise, eps_hat; velocity, v with
     eps_hat = sigma x + alpha v. The last two give s = -eps_hat / sqrt(sigma^2 + 1e-4)."""
-    iterations: int = 10_000
+    iterations: Annotated[int, AtLeast(1)] = 10_000
     """Optimiser steps."""
-    batch: int = 128
+    batch: Annotated[int, AtLeast(1)] = 128
     """Images of one step (few-shot: all m of them, where fewer)."""
     flip: bool = field(default=False, metadata=not_in_id_at(False))
     """Mirror each training image left to right with probability 1/2, anew in every step (as published for CIFAR-10);
     test images, T1 and the score losses are those of the images as recorded."""
-    lr: float = 1e-4
+    lr: Annotated[float, Positive()] = 1e-4
     """Learning rate of Adam."""
-    ema_decay: float = 0.0
+    ema_decay: Annotated[float, Share()] = 0.0
     """Decay of the average of the weights that is evaluated; 0: the weights themselves (published)."""
     dropout: float = 0.0
     """Dropout of the U-Net."""
-    time_sampler: str = "uniform"
+    time_sampler: Annotated[str, OneOf("time sampler", ("uniform", "debiased", "importance"))] = "uniform"
     """Law of t in training: uniform; debiased (uniform in log-SNR: the likelihood weighting); or importance (the same
     t, weighted so that the loss is that of uniform t)."""
     logit_A: float = 0.05
     """A of the logit transform y = logit(A + (1 - 2A) x)."""
-    beta_min: float = 0.1
+    beta_min: Annotated[float, Positive()] = 0.1
     """beta(0) of the VP SDE."""
     beta_max: float = 20.0
     """beta(1) of the VP SDE."""
-    sde_steps: int = 1000
+    sde_steps: Annotated[int, AtLeast(1)] = 1000
     """N, sampler steps at T = 1 (and at every T under the rule fixed_number)."""
-    R: float = 4000.0
+    R: Annotated[float, Positive()] = 4000.0
     """Sub-Gaussian constant of the bound."""
-    test_images: int = 100
+    test_images: Annotated[int, AtLeast(2)] = 100
     """Held-out images of the bits per dimension."""
-    samples: int = 64
+    samples: Annotated[int, AtLeast(2)] = 64
     """Images drawn, on which L is measured; the first 36 are kept as a picture."""
-    elbo_draws: int = 32
+    elbo_draws: Annotated[int, AtLeast(1)] = 32
     """Times and noises per test image in the ELBO."""
-    ode_tolerance: float = 1e-5
+    ode_tolerance: Annotated[float, Positive()] = 1e-5
     """Absolute and relative tolerance of the ODE likelihood."""
-    ode_probes: int = 1
+    ode_probes: Annotated[int, AtLeast(1)] = 1
     """Probes of the Hutchinson divergence per test image."""
-    probe: str = "rademacher"
+    probe: Annotated[str, OneOf("probe", ("rademacher", "gaussian"))] = "rademacher"
     """Law of the probes: rademacher or gaussian."""
-    mi_outer: int = 1000
+    mi_outer: Annotated[int, AtLeast(2)] = 1000
     """Training images over which T1 is averaged (the mixture is always over all of them)."""
-    score_draws: int = 512
+    score_draws: Annotated[int, AtLeast(1)] = 512
     """Noised images per replicate of the score losses."""
-    score_replicates: int = 8
+    score_replicates: Annotated[int, AtLeast(2)] = 8
     """Replicates of the score losses (their spread gives the standard error)."""
     t_eps: float = 1e-3
     """Lower end in time of the exact score loss."""
-    eval_batch: int = 512
+    eval_batch: Annotated[int, AtLeast(1)] = 512
     """Images per network call in the evaluation."""
-    precision: str = "fp32"
+    precision: Annotated[str, OneOf("precision", PRECISIONS)] = "fp32"
     """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
     compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        check_choice("data set", self.dataset, NAMES)
-        check_choice("network", self.network, sorted(NETWORKS))
-        check_choice("parametrization", self.parametrization, ("drift", "noise", "velocity"))
-        check_choice("time sampler", self.time_sampler, ("uniform", "debiased", "importance"))
-        check_choice("probe", self.probe, ("rademacher", "gaussian"))
-        check_choice("precision", self.precision, PRECISIONS)
-        for name in ("iterations", "batch", "sde_steps", "elbo_draws", "ode_probes", "score_draws", "eval_batch"):
-            self._least(name, 1)
-        for name in ("test_images", "samples", "mi_outer", "score_replicates"):
-            self._least(name, 2)
+        super().check()
         if self.m < 0 or self.m == 1:
             raise UserError(f"--m must be 0 (the full training set) or at least 2, not {self.m}")
-        for name in ("lr", "R", "ode_tolerance", "beta_min"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')} must be positive, not {getattr(self, name)}")
         if not 0 < self.t_eps < self.T:
             raise UserError(f"--T must exceed --t-eps ({self.t_eps}), not {self.T}")
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"--ema-decay must lie in [0, 1), not {self.ema_decay}")
-
-    def _least(self, name: str, least: int) -> None:
-        if getattr(self, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}")
 
     @property
     def split(self) -> str:

@@ -6,6 +6,7 @@ from any folder.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -15,10 +16,11 @@ from diffusion.image import cost, summary, train_and_measure
 from diffusion.image_model import ImageConfig, ImageObjective, ImageScore, load_images
 from diffusion.penalty import BoundPenalty, check_weights
 from diffusion.tables import ImagePenalty
+from infolab.config import AtLeast
 from infolab.data import ImageSet
 from infolab.data.images import LogitTransform
 from infolab.device import pick_device
-from infolab.errors import UserError, run_main
+from infolab.errors import run_main
 from infolab.results import write
 from infolab.runs import Run
 from infolab.sweep import Experiment, run_sweep
@@ -34,15 +36,13 @@ class PenaltyImageConfig(ImageConfig):
 
     penalty_weight: float = 0.0
     """w of the training loss, denoising score matching + w sqrt(2) R T3(L_hat); 1: the bound itself is trained."""
-    strata: int = 16
+    strata: Annotated[int, AtLeast(1)] = 16
     """Time strata of L_hat, the largest mean score norm of a stratum of the batch."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
         super().check()
         check_weights((self.penalty_weight,))
-        if self.strata < 1:
-            raise UserError(f"--strata must be at least 1, not {self.strata}")
 
 
 class PenalisedObjective(ImageObjective):

@@ -6,7 +6,7 @@ any folder.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
@@ -15,8 +15,9 @@ from diffusion.penalty import BoundPenalty, PenalisedLoss, check_weights
 from diffusion.tables import ToyPenalty
 from diffusion.toy import ToyStudy
 from diffusion.toy_config import ToyConfig
+from infolab.config import AtLeast
 from infolab.device import pick_device
-from infolab.errors import UserError, run_main
+from infolab.errors import run_main
 from infolab.results import write
 from infolab.runs import Run
 from infolab.schedules import VP
@@ -29,15 +30,13 @@ class PenaltyToyConfig(ToyConfig):
 
     penalty_weights: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1, 1.0)
     """w of the training loss, denoising score matching + w sqrt(2) R T3(L_hat); 1: the bound itself is trained."""
-    strata: int = 16
+    strata: Annotated[int, AtLeast(1)] = 16
     """Time strata of L_hat, the largest mean score norm of a stratum of the batch."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
         super().check()
         check_weights(self.penalty_weights)
-        if self.strata < 1:
-            raise UserError(f"--strata must be at least 1, not {self.strata}")
 
 
 def _at(base: PenaltyToyConfig, times: tuple[float, ...]) -> list[PenaltyToyConfig]:

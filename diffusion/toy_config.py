@@ -3,9 +3,10 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from infolab.config import RunConfig
-from infolab.errors import UserError, check_choice
+from infolab.config import AtLeast, Distinct, OneOf, Positive, RunConfig
+from infolab.errors import UserError
 from infolab.schedules import VP
 from infolab.toy import TOYS, make
 
@@ -18,56 +19,48 @@ SEEDS = (0, 1, 2, 3, 4)
 class ToyConfig(RunConfig):
     """One batch of networks: every T with every seed, trained side by side on m points each."""
 
-    dataset: str = "swiss_roll"
+    dataset: Annotated[str, OneOf("data set", sorted(TOYS))] = "swiss_roll"
     """2-D set with an exact density (`python -m infolab.data doctor` lists them)."""
-    m: int = 200
+    m: Annotated[int, AtLeast(2)] = 200
     """Training points per network."""
     T: tuple[float, ...] = PAPER_T
     """Diffusion times, one network each (per seed)."""
-    seeds: tuple[int, ...] = SEEDS
+    seeds: Annotated[tuple[int, ...], Distinct()] = SEEDS
     """Seeds of data, initial weights, noise and evaluation."""
-    epochs: int = 10_000
+    epochs: Annotated[int, AtLeast(1)] = 10_000
     """Passes over the training set."""
-    evaluate_every: int = 0
+    evaluate_every: Annotated[int, AtLeast(0)] = 0
     """Epochs between evaluations; 0: only at the end."""
-    batch: int = 256
+    batch: Annotated[int, AtLeast(1)] = 256
     """Largest number of points of one optimiser step."""
-    lr: float = 1e-3
+    lr: Annotated[float, Positive()] = 1e-3
     """Learning rate of Adam."""
-    hidden: int = 128
+    hidden: Annotated[int, AtLeast(1)] = 128
     """Width of the three hidden layers (Swish)."""
     beta_min: float = 0.1
     """beta(0) of the VP SDE."""
     beta_max: float = 20.0
     """beta(1) of the VP SDE; the line goes on beyond t = 1."""
-    sde_steps: int = 1000
+    sde_steps: Annotated[int, AtLeast(1)] = 1000
     """N, sampler steps at T = 1 (and at every T under the rule fixed_number)."""
-    R: float = 5.0
+    R: Annotated[float, Positive()] = 5.0
     """Sub-Gaussian constant of the bound."""
-    test_points: int = 1000
+    test_points: Annotated[int, AtLeast(2)] = 1000
     """Points of the test KL, and samples drawn."""
-    mi_draws: int = 4
+    mi_draws: Annotated[int, AtLeast(2)] = 4
     """Noise draws per training point in T1."""
-    t_eps: float = 1e-3
+    t_eps: Annotated[float, Positive()] = 1e-3
     """Lower end in time of the exact score loss (the paper's integral starts at 0, where it diverges)."""
-    ode_tolerance: float = 1e-5
+    ode_tolerance: Annotated[float, Positive()] = 1e-5
     """Absolute and relative tolerance of the ODE likelihood."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        check_choice("data set", self.dataset, sorted(TOYS))
+        super().check()
         if make(self.dataset).d != 2:
             raise UserError(
                 f"data set '{self.dataset}' is not 2-D: the 2-D study takes swiss_roll, moons, scg and the like"
             )
-        for name in ("m", "epochs", "batch", "hidden", "sde_steps", "test_points", "mi_draws"):
-            least = 2 if name in ("m", "test_points", "mi_draws") else 1
-            if getattr(self, name) < least:
-                flag = name.replace("_", "-")
-                raise UserError(f"--{flag} must be at least {least}, not {getattr(self, name)}")
-        for name in ("lr", "R", "ode_tolerance", "t_eps"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} must be positive and finite, not {getattr(self, name)}")
         VP(self.beta_min, self.beta_max)  # refuses a beta that is negative or falls
         if not self.T or not self.seeds or not all(self.t_eps < T < math.inf for T in self.T):
             raise UserError("--T and --seeds need at least one value each, and every T must exceed --t-eps")

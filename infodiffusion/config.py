@@ -3,10 +3,11 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from infodiffusion.data import check_dataset, contents_of, published_shape
 from infodiffusion.networks import check_prior
-from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig, not_in_id_at
+from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, Positive, RunConfig, Share, not_in_id_at
 from infolab.data import registry
 from infolab.data.places import default_data_dir
 from infolab.device import PRECISIONS, precision_label
@@ -86,7 +87,7 @@ class InfoConfig(RunConfig):
     repository (`python -m infolab.data doctor` says what is there)."""
     download: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
-    model: str = "diff"
+    model: Annotated[str, OneOf("model", MODELS)] = "diff"
     """diff (a diffusion model with a code), vae, or vanilla (a diffusion model without one)."""
     dataset: str = "fashion-mnist"
     """Image set: sprites, digits, mnist, fashion-mnist, cifar10, celeba, dsprites, 3dshapes, or chairs, ffhq (folders
@@ -95,88 +96,90 @@ class InfoConfig(RunConfig):
     """Folder of .png or .jpg training images (folders below it too), resized to --image-size."""
     test_folder: str = ""
     """Folder of .png or .jpg test images; empty with --train-folder: every tenth training image."""
-    image_size: int = 0
+    image_size: Annotated[int, AtLeast(0)] = 0
     """Side of the images in pixels; 0: the data set's published one."""
-    m: int = 0
+    m: Annotated[int, AtLeast(0)] = 0
     """Training images, chosen by the seed; 0: all."""
-    a_dim: int = 32
+    a_dim: Annotated[int, AtLeast(1)] = 32
     """Length of the code (published: 32 or 256)."""
     prior: str = "regular"
     """Law of codes that the MMD compares with: regular, 10mix or roll."""
-    mmd_weight: float = 0.1
+    mmd_weight: Annotated[float, AtLeast(0)] = 0.1
     """Weight of the MMD between codes and prior; with --kld-weight 0 too, diff is a DiffAE and vae an autoencoder."""
-    mmd_kernel: str = "published"
+    mmd_kernel: Annotated[str, OneOf("kernel of the MMD", KERNELS)] = "published"
     """Kernel of the MMD: published, exp(-|x-y|^2/d^2), or dimension, exp(-|x-y|^2/(2d)), which sees a collapse."""
-    kld_weight: float = 0.0
+    kld_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of KL(q(a|x) || N(0, I)), per example (the public diff sums it over the batch)."""
     use_c: bool = False
     """Penalise |KL - C| instead, C growing linearly over the epochs from 0 to --c-max (beta-VAE with capacity)."""
-    c_max: float = 25.0
+    c_max: Annotated[float, AtLeast(0)] = 25.0
     """Capacity C at the end, nats."""
     bottleneck: bool = False
     """The code enters the blocks of the bottleneck only."""
-    channels: int = 0
+    channels: Annotated[int, AtLeast(0)] = 0
     """Channels of the first level of every U-Net; 0: 64 for colour images, 32 for grey ones and chairs (published)."""
     mult: tuple[int, ...] = ()
     """Channel multipliers of the levels; none: 1 2 2 2 for diff, 1 2 4 8 for vanilla and vae (published)."""
-    blocks: int = 2
+    blocks: Annotated[int, AtLeast(1)] = 2
     """Residual blocks of a level."""
-    patch: int = 1
+    patch: Annotated[int, AtLeast(1)] = 1
     """Side of the squares of pixels that U-Nets take as one position; 1: pixels (published), 2 is faster."""
     convolutions: int = 3
     """Convolutions of a residual block: 3 (the public code) or 2 (the usual block)."""
     dropout: float = 0.1
     """Dropout of every U-Net."""
-    parametrization: str = field(default="noise", metadata=not_in_id_at("noise"))
+    parametrization: Annotated[str, OneOf("parametrization", PARAMETRIZATIONS)] = field(
+        default="noise", metadata=not_in_id_at("noise")
+    )
     """What the network of diff and vanilla gives: noise, eps_hat (published), or velocity, v_hat with
     eps_hat = sqrt(1 - abar) x_t + sqrt(abar) v_hat. Each learns by the squared error of its output, so that velocity
     has the published loss with weight 1/abar: images, and codes, are learned from high noise too."""
-    T: int = 1000
+    T: Annotated[int, AtLeast(2)] = 1000
     """Diffusion steps."""
     beta_1: float = 1e-5
     """Variance of the first step."""
     beta_T: float = 1e-2
     """Variance of the last step; betas lie on a line."""
-    epochs: int = 20
+    epochs: Annotated[int, AtLeast(0)] = 20
     """Passes over the training images; 0: the model as it was initialised (a baseline for codes)."""
-    batch: int = 64
+    batch: Annotated[int, AtLeast(2)] = 64
     """Images of one optimiser step."""
-    lr: float = 1e-4
+    lr: Annotated[float, Positive()] = 1e-4
     """Learning rate of AdamW in the first epoch."""
-    lr_schedule: str = "published"
+    lr_schedule: Annotated[str, OneOf("learning-rate schedule", LR_SCHEDULES)] = "published"
     """published: lr in the first epoch, 2 lr in the second, then cosine to 0 by epochs; cosine: from 2 lr to 0 by
     steps; constant: 2 lr."""
-    weight_decay: float = 1e-5
+    weight_decay: Annotated[float, AtLeast(0)] = 1e-5
     """Weight decay of AdamW."""
-    ema_decay: float = 0.0
+    ema_decay: Annotated[float, Share()] = 0.0
     """Decay of the average of the weights that is used afterwards; 0: the weights themselves (published)."""
     flip: bool = False
     """Mirror each training image with probability 1/2 (published for all but mnist and dsprites)."""
     seed: int = 64
     """Seed of initial weights, order and noise, and of what the modes draw."""
-    evaluate_every: int = field(default=0, metadata=EXCLUDED_FROM_RUN_ID)
+    evaluate_every: Annotated[int, AtLeast(0)] = field(default=0, metadata=EXCLUDED_FROM_RUN_ID)
     """Epochs between evaluations on test images while training; 0: at the end only."""
-    latent_epochs: int = 50
+    latent_epochs: Annotated[int, AtLeast(1)] = 50
     """Passes over the codes when the diffusion over codes is trained."""
-    latent_batch: int = 64
+    latent_batch: Annotated[int, AtLeast(1)] = 64
     """Codes of one of its steps."""
-    sampling: str = "prior"
+    sampling: Annotated[str, OneOf("sampling", SAMPLINGS)] = "prior"
     """How eval and eval_fid draw codes: prior; two-phase (the vanilla model for the first --split-step steps, then diff
     with a code from the prior); latent (a code from the diffusion over codes)."""
-    n: int = 16
+    n: Annotated[int, AtLeast(1)] = 16
     """Images that a mode draws, shows or encodes."""
-    steps: int = 100
+    steps: Annotated[int, AtLeast(0)] = 100
     """DDIM steps; 0: DDPM with all its steps."""
-    eta: float = 0.01
+    eta: Annotated[float, AtLeast(0)] = 0.01
     """Noise of DDIM (published: 0.01); inversion has none."""
-    precision: str = "fp32"
+    precision: Annotated[str, OneOf("precision", PRECISIONS)] = "fp32"
     """Arithmetic of the networks, in training and in all that is asked of them: fp32, tf32 (on a GPU that has it), or
     bf16. Under bf16 or tf32 a model that was trained so is taken, else the one that was trained in fp32."""
     compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks in training (torch.compile): some minutes at the start, faster steps on a GPU."""
-    split_step: int = 500
+    split_step: Annotated[int, AtLeast(0)] = 500
     """Steps of T, from the noise on, that two-phase sampling leaves to the vanilla model."""
-    img_id: int = 0
+    img_id: Annotated[int, AtLeast(0)] = 0
     """Test image that disentangle and latent_quality start from; interpolate goes from it to the next."""
     reference: str = ""
     """Statistics (.npz) or images that calc_fid compares with; empty: the data set's own images."""
@@ -185,9 +188,9 @@ class InfoConfig(RunConfig):
     force_features: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Let calc_fid take a small network that hardly sees noise, or of which nobody measured what it sees (the smoke
     preset does)."""
-    codes: int = 10_000
+    codes: Annotated[int, AtLeast(100)] = 10_000
     """Codes that eval_disentangle and train_classifier score, evenly spread over the test images."""
-    dci_variant: str = "forest"
+    dci_variant: Annotated[str, OneOf("variant of DCI", ("forest", "boosted"))] = "forest"
     """DCI of eval_disentangle: forest (fast) or boosted (published)."""
     write_png: bool = field(default=True, metadata=EXCLUDED_FROM_RUN_ID)
     """Also write eval_fid's and save_original_img's images as one .png each."""
@@ -201,18 +204,12 @@ class InfoConfig(RunConfig):
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
         check_choice("mode", self.mode, tuple(MODES))
-        check_choice("model", self.model, MODELS)
+        super().check()
         if self.model not in MODES[self.mode].models:
             raise UserError(f"--mode {self.mode} is for --model {' or '.join(MODES[self.mode].models)}")
         if not self.train_folder:
             check_dataset(self.dataset)
         check_prior(self.prior, self.a_dim)
-        check_choice("kernel of the MMD", self.mmd_kernel, KERNELS)
-        check_choice("parametrization", self.parametrization, PARAMETRIZATIONS)
-        check_choice("learning-rate schedule", self.lr_schedule, LR_SCHEDULES)
-        check_choice("sampling", self.sampling, SAMPLINGS)
-        check_choice("precision", self.precision, PRECISIONS)
-        check_choice("variant of DCI", self.dci_variant, ("forest", "boosted"))
         self._check_numbers()
         if self.model != "diff" and self.sampling != "prior":
             raise UserError(f"--sampling {self.sampling} is for --model diff: use --sampling prior")
@@ -223,24 +220,12 @@ class InfoConfig(RunConfig):
         self.unet()
 
     def _check_numbers(self) -> None:
-        for name, least in (
-            ("image_size", 0), ("m", 0), ("a_dim", 1), ("channels", 0), ("blocks", 1), ("patch", 1), ("T", 2),
-            ("epochs", 0), ("batch", 2), ("latent_epochs", 1), ("latent_batch", 1), ("n", 1), ("steps", 0),
-            ("img_id", 0), ("codes", 100), ("evaluate_every", 0), ("split_step", 0), ("mmd_weight", 0),
-            ("kld_weight", 0), ("weight_decay", 0), ("eta", 0), ("c_max", 0),
-        ):  # fmt: skip
-            if not getattr(self, name) >= least:
-                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}")
         if self.steps > self.T or self.split_step > self.T:
             raise UserError(f"--steps and --split-step must be at most --T, {self.T}")
-        if not 0 < self.lr < float("inf"):
-            raise UserError(f"--lr must be positive and finite, not {self.lr}")
         if not 0 < self.beta_1 <= self.beta_T < 1:
             raise UserError(
                 f"--beta-1 and --beta-T must satisfy 0 < beta-1 <= beta-T < 1, not {self.beta_1}, {self.beta_T}"
             )
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"--ema-decay must lie in [0, 1), not {self.ema_decay}")
 
     @property
     def shape(self) -> tuple[int, int]:

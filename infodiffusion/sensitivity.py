@@ -6,12 +6,13 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from infodiffusion.tables import InfoSensitivity
-from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig
+from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, RunConfig
 from infolab.data import NAMES
 from infolab.data.places import default_data_dir
-from infolab.errors import UserError, check_choice, run_main
+from infolab.errors import UserError, run_main
 from infolab.metrics.inputs import data_set, read_images, targets_of
 from infolab.metrics.networks import SmallNetwork, train_extractor
 from infolab.results import write
@@ -25,18 +26,12 @@ class SensitivityConfig(RunConfig):
 
     data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in."""
-    dataset: str = "digits"
+    dataset: Annotated[str, OneOf("data set", NAMES)] = "digits"
     """Image set (`python -m infolab.data doctor` lists them)."""
-    steps: int = 400
+    steps: Annotated[int, AtLeast(1)] = 400
     """Optimiser steps of the network, 128 images each."""
     seed: int = 0
     """Seed of its weights and batches."""
-
-    def check(self) -> None:
-        """Refuse settings that cannot run, before anything is written."""
-        check_choice("data set", self.dataset, NAMES)
-        if self.steps < 1:
-            raise UserError(f"--steps must be at least 1, not {self.steps}")
 
 
 def sets(names: tuple[str, ...], steps: int = 400) -> list[SensitivityConfig]:

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -101,6 +102,65 @@ def default_device() -> str:
     return os.environ.get("DEVICE") or "auto"
 
 
+def flag_of(name: str) -> str:
+    """How a field is given on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """Bound of a number, as in `m: Annotated[int, AtLeast(2)] = 200`."""
+
+    low: float
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse a smaller value, or NaN."""
+        if not value >= self.low:
+            raise UserError(f"{flag_of(name)} must be at least {self.low}, not {value}")
+
+
+@dataclass(frozen=True)
+class Positive:
+    """A positive, finite number."""
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse anything else."""
+        if not 0 < value < math.inf:
+            raise UserError(f"{flag_of(name)} must be positive and finite, not {value}")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A number in [0, 1)."""
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse anything else."""
+        if not 0 <= value < 1:
+            raise UserError(f"{flag_of(name)} must lie in [0, 1), not {value}")
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """One value or more, none twice."""
+
+    def check(self, name: str, value: Sequence[Any]) -> None:
+        """Refuse anything else."""
+        if not value or len(set(value)) < len(value):
+            raise UserError(f"{flag_of(name)} needs at least one value, and none twice")
+
+
+@dataclass(frozen=True, eq=False)  # choices may be a list, which has no hash
+class OneOf:
+    """One of some names; `kind` is what the message calls it."""
+
+    kind: str
+    choices: Sequence[str]
+
+    def check(self, name: str, value: str) -> None:
+        """Refuse any other name, with the nearest one."""
+        check_choice(self.kind, value, tuple(self.choices))
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Fields that every script has. None of them changes what is computed, so none enters the run id.
@@ -136,6 +196,17 @@ class RunConfig:
     """With --dry-run: also estimate the time on this GPU, which need not be here (h100, a100, v100, l4, t4, ...)."""
     count: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Print the number of runs of the sweep, and do nothing (the size of a SLURM array)."""
+
+    def check(self) -> None:
+        """Refuse settings that cannot run, before anything is written: here, what the fields' annotations say.
+
+        Raises:
+            UserError: in one sentence, the first field that is out of its bounds.
+        """
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            for bound in getattr(hint, "__metadata__", ()):
+                if isinstance(bound, AtLeast | Positive | Share | Distinct | OneOf):
+                    bound.check(name, getattr(self, name))
 
     def read_contents(self) -> dict[str, str]:
         """Digest of each file, or set of files, of the user's own that the run reads (see `infolab.data.registry`).

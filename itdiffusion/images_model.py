@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from infolab.baselines import pixel_log_mass
-from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig
+from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, Positive, RunConfig, Share
 from infolab.data import NAMES, ImageSet, load, registry
 from infolab.data.folders import load_folder
 from infolab.data.places import default_data_dir
@@ -59,23 +60,23 @@ class ImagesConfig(RunConfig):
     path: IDDPM's .pt, a Hugging Face DDPM folder, the folder of a run of this lab."""
     seed: int = 0
     """Seed of initial weights, order, noise and evaluation."""
-    network: str = "digits"
+    network: Annotated[str, OneOf("network", sorted(NETWORKS))] = "digits"
     """U-Net size of members from scratch: digits, mnist or cifar10, each also as -narrow (for a CPU) and -tiny."""
-    epochs: int = 20
+    epochs: Annotated[int, AtLeast(0)] = 20
     """Passes over the training set; 0: evaluate only (pre-trained members)."""
-    batch: int = 128
+    batch: Annotated[int, AtLeast(1)] = 128
     """Images of one optimiser step."""
-    parts: int = field(default=1, metadata=EXCLUDED_FROM_RUN_ID)
+    parts: Annotated[int, AtLeast(1)] = field(default=1, metadata=EXCLUDED_FROM_RUN_ID)
     """Backward passes that one step is made of (gradient accumulation): less memory, the same step up to rounding."""
-    lr: float = 1e-4
+    lr: Annotated[float, Positive()] = 1e-4
     """Learning rate of Adam."""
-    lr_schedule: str = "constant"
+    lr_schedule: Annotated[str, OneOf("learning-rate schedule", SCHEDULES)] = "constant"
     """constant (published) or cosine, to zero at the end."""
-    ema_decay: float = 0.0
+    ema_decay: Annotated[float, Share()] = 0.0
     """Decay of the average of the weights that is evaluated; 0: the weights themselves (published)."""
     dropout: float = 0.0
     """Dropout of the U-Net."""
-    precision: str = "fp32"
+    precision: Annotated[str, OneOf("precision", PRECISIONS)] = "fp32"
     """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
     compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
@@ -85,30 +86,30 @@ class ImagesConfig(RunConfig):
     """Location of the logistic law of log-SNR in training; with --scale 0 both come from the data's spectrum."""
     scale: float = 0.0
     """Scale of the logistic law of log-SNR; 0: from the data's spectrum."""
-    clip: float = 4.0
+    clip: Annotated[float, Positive()] = 4.0
     """The law is cut at this many scales on either side."""
-    evaluate_every: int = 0
+    evaluate_every: Annotated[int, AtLeast(0)] = 0
     """Epochs between evaluations while training; 0: at the end only."""
     test_images: int = 0
     """Test images of the evaluation, evenly spread over the test set; 0: all."""
-    points: int = 100
+    points: Annotated[int, AtLeast(4)] = 100
     """Log-SNR points of the last evaluation."""
-    points_while_training: int = 32
+    points_while_training: Annotated[int, AtLeast(4)] = 32
     """Log-SNR points of the others, by the deterministic rule."""
-    integrator: str = "deterministic"
+    integrator: Annotated[str, OneOf("integrator", INTEGRATORS)] = "deterministic"
     """Rule of the last evaluation's integral: deterministic, random (published) or rqmc."""
     continuous: bool = False
     """Also measure the published continuous NLL, of the grey levels taken for points of a density (one pass more)."""
     widen: bool = True
     """Widen the range of the integral until what lies beyond it is negligible; otherwise that of training."""
-    variational_steps: int = 0
+    variational_steps: Annotated[int, AtLeast(-1)] = 0
     """Steps of the discrete-time variational bound that are evaluated (each network's own schedule; linear, 1,000
     steps, where it was trained on continuous log-SNR); 0: no bound, -1: all steps."""
-    samples: int = 36
+    samples: Annotated[int, AtLeast(0)] = 36
     """Images drawn by the reverse process for a picture; 0: none."""
-    sample_steps: int = 100
+    sample_steps: Annotated[int, AtLeast(1)] = 100
     """Steps of the reverse process."""
-    eval_batch: int = field(default=512, metadata=EXCLUDED_FROM_RUN_ID)
+    eval_batch: Annotated[int, AtLeast(1)] = field(default=512, metadata=EXCLUDED_FROM_RUN_ID)
     """Images per network call in the evaluation."""
 
     def read_contents(self) -> dict[str, str]:
@@ -132,26 +133,12 @@ class ImagesConfig(RunConfig):
             raise UserError("give both --train-folder and --test-folder, or neither")
         if not self.train_folder:
             check_choice("data set", self.dataset, NAMES)
-        check_choice("network", self.network, sorted(NETWORKS))
-        check_choice("integrator", self.integrator, INTEGRATORS)
-        check_choice("precision", self.precision, PRECISIONS)
-        check_choice("learning-rate schedule", self.lr_schedule, SCHEDULES)
+        super().check()
         self._check_members()
-        for name, least in (
-            ("epochs", 0), ("evaluate_every", 0), ("samples", 0), ("variational_steps", -1), ("batch", 1),
-            ("parts", 1), ("eval_batch", 1), ("sample_steps", 1), ("points", 4), ("points_while_training", 4),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}")
         if self.test_images < 0 or self.test_images in (1, 2, 3):
             raise UserError(f"--test-images must be 0 (all) or at least 4, not {self.test_images}")
-        for name in ("lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name} must be positive, not {getattr(self, name)}")
         if self.scale < 0:
             raise UserError(f"--scale must be positive, or 0 to take it from the data, not {self.scale}")
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"--ema-decay must lie in [0, 1), not {self.ema_decay}")
 
     def _check_members(self) -> None:
         if not self.members or len(set(self.members)) < len(self.members):

@@ -4,16 +4,17 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from scipy.linalg import block_diag
 from scipy.special import digamma, gammaln
 from scipy.stats import norm
 
-from infolab.config import RunConfig
+from infolab.config import AtLeast, OneOf, RunConfig
 from infolab.data import load
 from infolab.device import pick_device
-from infolab.errors import UserError, check_choice, run_main
+from infolab.errors import run_main
 from infolab.mi import Settings, mutual_information
 from infolab.noise import derive
 from infolab.results import write
@@ -220,9 +221,9 @@ COVERED = ("gaussian-dense-2+2", "cube+cdf-sparse-3+3", "additive-0.75", "studen
 class MiConfig(RunConfig):
     """One estimate on one draw of one law, or on the digits."""
 
-    case: str = "gaussian-1+1"
+    case: Annotated[str, OneOf("case", [*LAWS, *DIGITS])] = "gaussian-1+1"
     """Law with a known answer (itdiffusion/mi_table.py), digits-image-label or digits-left-right."""
-    n: int = 10_000
+    n: Annotated[int, AtLeast(40)] = 10_000
     """Pairs (of the digits: all 1,797)."""
     seed: int = 0
     """Seed of data, halves, initial weights and noise."""
@@ -249,10 +250,8 @@ class MiConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        check_choice("case", self.case, [*LAWS, *DIGITS])
+        super().check()
         self.settings().check()
-        if self.n < 40:
-            raise UserError(f"--n must be at least 40, not {self.n}")
 
 
 def _cases(base: MiConfig, names: tuple[str, ...]) -> list[MiConfig]:

@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from infolab.config import RunConfig
+from infolab.config import AtLeast, Distinct, OneOf, Positive, RunConfig, Share
 from infolab.data import registry
 from infolab.errors import UserError, check_choice
 from infolab.files import load_npy, read_text, reading
@@ -209,59 +210,59 @@ FILE = "points"
 class ShapesConfig(RunConfig):
     """One batch of networks: every shape with every seed, trained side by side."""
 
-    datasets: tuple[str, ...] = SHAPES
+    datasets: Annotated[tuple[str, ...], Distinct()] = SHAPES
     """2-D sets with exact densities (`python -m infolab.data doctor` lists them)."""
     points_file: str = ""
     """File of 2-D points (the dino's, say: .npy, or text with two columns), added to the sets under the name points."""
     jitter: float = JITTER
     """Standard deviation of the noise on the points of --points-file, in the file's units."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: Annotated[tuple[int, ...], Distinct()] = (0, 1, 2, 3, 4)
     """Seeds of data, initial weights, noise and evaluation, one network each (per set)."""
-    n: int = 8000
+    n: Annotated[int, AtLeast(20)] = 8000
     """Points of a set; nine tenths train, one tenth validates."""
-    epochs: int = 160
+    epochs: Annotated[int, AtLeast(1)] = 160
     """Passes over the training points."""
-    batch: int = 128
+    batch: Annotated[int, AtLeast(1)] = 128
     """Points of one optimiser step."""
-    lr: float = 1e-3
+    lr: Annotated[float, Positive()] = 1e-3
     """Learning rate of Adam."""
-    lr_schedule: str = "constant"
+    lr_schedule: Annotated[str, OneOf("learning-rate schedule", SCHEDULES)] = "constant"
     """constant (as published) or cosine (falls to 0 over the run)."""
-    ema_decay: float = 0.0
+    ema_decay: Annotated[float, Share()] = 0.0
     """Decay per step of the average weights that are evaluated; 0 (as published): the weights themselves."""
-    precondition: str = "none"
+    precondition: Annotated[str, OneOf("preconditioning", PRECONDITIONS)] = "none"
     """none (as published), or gaussian: the optimal denoiser of the training set's Gaussian plus the network."""
     stratified: bool = False
     """Draw the log-SNRs of a batch evenly spread; independently (as published) otherwise."""
-    embedding: int = 128
+    embedding: Annotated[int, AtLeast(4)] = 128
     """Sines and cosines of each coordinate and of the log-SNR."""
-    input_scale: float = 100.0
+    input_scale: Annotated[float, Positive()] = 100.0
     """Multiplier of the coordinates before their embedding: the highest frequency, in radians per data unit."""
-    logsnr_multiplier: float = 50.0
+    logsnr_multiplier: Annotated[float, Positive()] = 50.0
     """Multiplier of the log-SNR before its embedding."""
-    hidden: int = 128
+    hidden: Annotated[int, AtLeast(1)] = 128
     """Width of the hidden layers (ReLU)."""
-    layers: int = 3
+    layers: Annotated[int, AtLeast(2)] = 3
     """Linear layers."""
     logsnr_loc: float = 0.0
     """Location of the logistic law of the log-SNR."""
-    logsnr_scale: float = 3.0
+    logsnr_scale: Annotated[float, Positive()] = 3.0
     """Scale of the logistic law of the log-SNR."""
-    logsnr_clip: float = 4.0
+    logsnr_clip: Annotated[float, Positive()] = 4.0
     """The law is cut at loc -+ clip scale (the public 2-D script: 3; the paper's image code: 4)."""
-    points: int = 100
+    points: Annotated[int, AtLeast(4)] = 100
     """Log-SNR points of an evaluated integral (deterministic rule)."""
-    shown_epochs: int = 8
+    shown_epochs: Annotated[int, AtLeast(1)] = 8
     """Evaluations on the way, evenly spread: validation NLL, and the density on a grid."""
     contours: bool = True
     """Measure the density on a grid (first seed)."""
-    grid: int = 40
+    grid: Annotated[int, AtLeast(2)] = 40
     """Grid points per axis on [-3, 3]."""
-    ode_steps: int = 200
+    ode_steps: Annotated[int, AtLeast(1)] = 200
     """Steps of Heun's rule in the ODE likelihood, over the log-SNR range."""
-    sampler_steps: int = 400
+    sampler_steps: Annotated[int, AtLeast(1)] = 400
     """Steps of the reverse process, over the log-SNR range."""
-    samples: int = 1000
+    samples: Annotated[int, AtLeast(2)] = 1000
     """Samples of each network."""
 
     def laws(self) -> dict[str, Toy]:
@@ -298,26 +299,11 @@ class ShapesConfig(RunConfig):
         for name, law in self.laws().items():
             if law.d != 2:
                 raise UserError(f"data set '{name}' is not 2-D: the 2-D study takes {', '.join(SHAPES)} and the like")
-        check_choice("learning-rate schedule", self.lr_schedule, SCHEDULES)
-        check_choice("preconditioning", self.precondition, PRECONDITIONS)
-        least = {
-            "n": 20, "epochs": 1, "batch": 1, "embedding": 4, "hidden": 1, "layers": 2, "points": 4,
-            "shown_epochs": 1, "grid": 2, "ode_steps": 1, "sampler_steps": 1, "samples": 2,
-        }  # fmt: skip
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise UserError(f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}")
-        for name in ("lr", "input_scale", "logsnr_multiplier", "logsnr_scale", "logsnr_clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} must be positive and finite, not {getattr(self, name)}")
-        if not 0 <= self.ema_decay < 1 or not math.isfinite(self.logsnr_loc):
-            raise UserError("--ema-decay must lie in [0, 1) and --logsnr-loc must be finite")
+        super().check()
+        if not math.isfinite(self.logsnr_loc):
+            raise UserError(f"--logsnr-loc must be finite, not {self.logsnr_loc}")
         if self.embedding % 2:
             raise UserError(f"--embedding must be even (sines and cosines), not {self.embedding}")
-        for name in ("datasets", "seeds"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise UserError(f"--{name} needs at least one value, and none of them twice")
         if self.epochs % self.shown_epochs:
             raise UserError(f"--shown-epochs must divide --epochs ({self.epochs}), not be {self.shown_epochs}")
         if self.batch > self.n - self.n // 10:

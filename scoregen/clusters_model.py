@@ -5,16 +5,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig, not_in_id_at
+from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, Positive, RunConfig, Share, not_in_id_at
 from infolab.data import NAMES, ImageSet, epoch_permutation, load
 from infolab.data.places import default_data_dir
 from infolab.device import PRECISIONS, staged
-from infolab.errors import UserError, check_choice
+from infolab.errors import UserError
 from infolab.immse import GaussianReference
 from infolab.nn.unet import NETWORKS, UNet, UNetConfig
 from infolab.noise import derive, generator
@@ -68,71 +69,58 @@ class ClustersConfig(RunConfig):
 
     data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in (`python -m infolab.data doctor` says what is there)."""
-    dataset: str = "mnist"
+    dataset: Annotated[str, OneOf("data set", NAMES)] = "mnist"
     """Image set (published: MNIST)."""
-    pair: str = "farthest"
+    pair: Annotated[str, OneOf("pair", PAIRS)] = "farthest"
     """farthest or nearest pair of clusters."""
     seed: int = 0
     """Seed of the chosen images, initial weights, noise and evaluation."""
-    clusters: int = 10
+    clusters: Annotated[int, AtLeast(3)] = 10
     """k of k-means (the paper gives none; MNIST has ten classes)."""
-    cluster_images: int = 0
+    cluster_images: Annotated[int, AtLeast(0)] = 0
     """Training images that k-means sees; 0: all. Its own seed is fixed, so that all runs speak of the same clusters."""
-    n: int = 2000
+    n: Annotated[int, AtLeast(4)] = 2000
     """Training images, half from each cluster, the same number for both pairs; fewer where a cluster is smaller."""
-    network: str = "mnist"
+    network: Annotated[str, OneOf("network", sorted(NETWORKS))] = "mnist"
     """U-Net size: digits, mnist or cifar10, each also as -narrow (for a CPU) and -tiny (for tests)."""
-    schedule: str = "ve"
+    schedule: Annotated[str, OneOf("schedule", ("ve", "vp"))] = "ve"
     """ve: the replication's schedule and loss; vp: VP 0.1 .. 20, weight sigma_t^2."""
-    epochs: int = 1000
+    epochs: Annotated[int, AtLeast(1)] = 1000
     """Passes over the training images."""
     evaluate_every: int = 100
     """Epochs between losses on fixed noise."""
-    batch: int = 100
+    batch: Annotated[int, AtLeast(1)] = 100
     """Images of one optimiser step."""
-    lr: float = 1e-3
+    lr: Annotated[float, Positive()] = 1e-3
     """Learning rate of Adam."""
-    ema_decay: float = 0.99
+    ema_decay: Annotated[float, Share()] = 0.99
     """Decay of the average of the weights that is evaluated; 0: the weights themselves."""
-    precision: str = field(default="fp32", metadata=not_in_id_at("fp32"))
+    precision: Annotated[str, OneOf("precision", PRECISIONS)] = field(default="fp32", metadata=not_in_id_at("fp32"))
     """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
     compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
-    loss_images: int = 256
+    loss_images: Annotated[int, AtLeast(2)] = 256
     """Training and held-out images, at most, of the reported losses."""
-    loss_draws: int = 8
+    loss_draws: Annotated[int, AtLeast(1)] = 8
     """Times and noises for each of them."""
-    nll_images: int = 256
+    nll_images: Annotated[int, AtLeast(2)] = 256
     """Held-out images of the likelihood, at most."""
-    nll_points: int = 100
+    nll_points: Annotated[int, AtLeast(4)] = 100
     """Log-SNR points of the likelihood."""
-    samples: int = 36
+    samples: Annotated[int, AtLeast(1)] = 36
     """Images drawn for the picture."""
-    sde_steps: int = 500
+    sde_steps: Annotated[int, AtLeast(1)] = 500
     """Sampler steps."""
-    eval_batch: int = 256
+    eval_batch: Annotated[int, AtLeast(1)] = 256
     """Images per network call in the evaluation."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        check_choice("data set", self.dataset, NAMES)
-        check_choice("pair", self.pair, PAIRS)
-        check_choice("network", self.network, sorted(NETWORKS))
-        check_choice("schedule", self.schedule, ("ve", "vp"))
-        check_choice("precision", self.precision, PRECISIONS)
-        least = {"clusters": 3, "n": 4, "epochs": 1, "batch": 1, "loss_images": 2, "loss_draws": 1, "nll_images": 2}
-        least |= {"nll_points": 4, "samples": 1, "sde_steps": 1, "eval_batch": 1, "cluster_images": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise UserError(f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}")
+        super().check()
         if self.cluster_images and self.cluster_images < self.clusters:
             raise UserError(
                 f"--cluster-images must be 0 or at least --clusters ({self.clusters}), not {self.cluster_images}"
             )
-        if not self.lr > 0:
-            raise UserError(f"--lr must be positive, not {self.lr}")
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"--ema-decay must lie in [0, 1), not {self.ema_decay}")
         if self.evaluate_every < 1 or self.epochs % self.evaluate_every:
             raise UserError(f"--evaluate-every must divide --epochs ({self.epochs}), not be {self.evaluate_every}")
 

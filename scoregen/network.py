@@ -4,12 +4,12 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from infolab.config import RunConfig
+from infolab.config import AtLeast, Distinct, OneOf, Positive, RunConfig
 from infolab.errors import UserError, check_choice
 from infolab.noise import generator
 from infolab.schedules import VP
@@ -278,26 +278,26 @@ def features_gradients(
 class ScoreConfig(RunConfig):
     """Networks of one width that are trained as one batch."""
 
-    n: int = 1000
+    n: Annotated[int, AtLeast(2)] = 1000
     """Training points per network."""
-    width: int = 1024
+    width: Annotated[int, AtLeast(1)] = 1024
     """m, hidden units (the paper gives none for its KL curves; 2^10 is the width at which its capacity figure ends)."""
-    network: str = "swish"
+    network: Annotated[str, OneOf("network", KINDS)] = "swish"
     """swish (all weights trained), or features (random ReLU features of which the output weights are trained)."""
-    scaling: str = "sqrt"
+    scaling: Annotated[str, OneOf("scaling", SCALINGS)] = "sqrt"
     """Factor on the output: sqrt, 1/sqrt(m), or standard, 1 (SGD at 0.5 then diverges). Features always take 1/m."""
-    init: str = "normal"
+    init: Annotated[str, OneOf("init", INITS)] = "normal"
     """Law of the initial weights: normal, N(0, 1), or uniform, as torch draws them (SGD at 0.5 needs these smaller
     ones). Features have their own."""
-    optimizer: str = "adam"
+    optimizer: Annotated[str, OneOf("optimizer", ("adam", "sgd"))] = "adam"
     """adam or sgd."""
-    lr: float = 1e-3
+    lr: Annotated[float, Positive()] = 1e-3
     """Learning rate (published: SGD 0.5, Adam 1e-3)."""
-    batch: int = 0
+    batch: Annotated[int, AtLeast(0)] = 0
     """Points of one optimiser step; 0: all n."""
-    epochs: int = 2000
+    epochs: Annotated[int, AtLeast(1)] = 2000
     """Passes over the training set."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Annotated[tuple[int, ...], Distinct()] = (0, 1, 2)
     """Seeds of data, initial weights and noise, one network each (per mu)."""
     q1: float = 0.5
     """Weight of the left mode."""
@@ -308,20 +308,9 @@ class ScoreConfig(RunConfig):
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        check_choice("network", self.network, KINDS)
-        check_choice("scaling", self.scaling, SCALINGS)
-        check_choice("init", self.init, INITS)
-        check_choice("optimizer", self.optimizer, ("adam", "sgd"))
-        least = {"n": 2, "width": 1, "epochs": 1, "batch": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise UserError(f"--{name} must be at least {low}, not {getattr(self, name)}")
-        if not 0 < self.lr < math.inf:
-            raise UserError(f"--lr must be positive and finite, not {self.lr}")
+        super().check()
         if not 0 < self.q1 < 1:
             raise UserError(f"--q1 must lie between 0 and 1, not {self.q1}")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError("--seeds needs at least one value, and none twice")
         VP(self.beta_min, self.beta_max)  # refuses a beta that is negative or falls
 
     @property

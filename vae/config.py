@@ -3,12 +3,13 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig, not_in_id_at
+from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, Positive, RunConfig, not_in_id_at
 from infolab.data import NAMES
 from infolab.data.places import default_data_dir
 from infolab.device import PRECISIONS, precision_label
-from infolab.errors import UserError, check_choice
+from infolab.errors import UserError
 
 MODES = ("full", "ghost", "cv")
 MODELS = ("bernoulli-mlp", "bernoulli-dc", "mix-logistics-dc", "diagonal-gaussian-dc", "constant-gaussian-dc")
@@ -25,29 +26,29 @@ class VAEConfig(RunConfig):
     repository (`python -m infolab.data doctor` says what is there)."""
     download: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Fetch missing files of the data set into --data-dir first; nothing is downloaded otherwise."""
-    mode: str = "full"
+    mode: Annotated[str, OneOf("mode", MODES)] = "full"
     """full: all training images; ghost: the model on one half of them, a second decoder for its codes on the other
     half; cv: the runs of a K x L cross-validation grid."""
-    dataset: str = "digits"
+    dataset: Annotated[str, OneOf("data set", NAMES)] = "digits"
     """Image set (`python -m infolab.data doctor` lists them)."""
-    m: int = 0
+    m: Annotated[int, AtLeast(0)] = 0
     """Training images, chosen by the seed; 0: all."""
-    canvas: int = 32
+    canvas: Annotated[int, AtLeast(0)] = 32
     """Side to which images are padded with level 0 (published: 32); 0: as they are."""
-    model: str = "bernoulli-mlp"
+    model: Annotated[str, OneOf("model", MODELS)] = "bernoulli-mlp"
     """bernoulli-mlp, bernoulli-dc, mix-logistics-dc, diagonal-gaussian-dc or constant-gaussian-dc
     (dc: convolutions)."""
     hidden: tuple[int, ...] = (512, 256)
     """Hidden layers of the encoder of bernoulli-mlp; its decoder has them in reverse."""
-    features: int = 32
+    features: Annotated[int, AtLeast(1)] = 32
     """Channels after the first convolution of the dc models; each further one doubles them."""
-    latent: int = 16
+    latent: Annotated[int, AtLeast(1)] = 16
     """Dimensions of the code z."""
-    epochs: int = 100
+    epochs: Annotated[int, AtLeast(1)] = 100
     """Passes over the training images."""
-    batch: int = 64
+    batch: Annotated[int, AtLeast(1)] = 64
     """Largest number of images of one optimiser step."""
-    lr: float = 1e-3
+    lr: Annotated[float, Positive()] = 1e-3
     """Learning rate of Adam."""
     seed: int = 42
     """Seed of the drawn pixels, the folds, the initial weights, the noise and the evaluation."""
@@ -55,50 +56,38 @@ class VAEConfig(RunConfig):
     """Draw the black and white training pixels anew in every epoch (as published); evaluation always uses one draw."""
     flip: bool = False
     """Mirror each training image with probability 1/2 (published for CIFAR-10 and CelebA)."""
-    precision: str = field(default="fp32", metadata=not_in_id_at("fp32"))
+    precision: Annotated[str, OneOf("precision", PRECISIONS)] = field(default="fp32", metadata=not_in_id_at("fp32"))
     """Arithmetic of the networks, in training and evaluation: fp32, tf32 (on a GPU that has it), or bf16 (autocast)."""
     compile: bool = field(default=False, metadata=EXCLUDED_FROM_RUN_ID)
     """Compile the networks (torch.compile): some minutes at the start, faster steps on a GPU."""
-    evaluate_every: int = 2
+    evaluate_every: Annotated[int, AtLeast(1)] = 2
     """Epochs between evaluations of loss, KL and reconstruction."""
-    logpx_every: int = 10
+    logpx_every: Annotated[int, AtLeast(0)] = 10
     """Epochs between evaluations of log p(x), a multiple of --evaluate-every; 0: never."""
-    n_z: int = 256
+    n_z: Annotated[int, AtLeast(1)] = 256
     """N_z, importance samples per image (published: 256 for binary images, 128 for colour)."""
-    logpx_images: int = 0
+    logpx_images: Annotated[int, AtLeast(0)] = 0
     """Training images whose log p(x) is measured, a fixed subset; 0: all."""
-    proposal: str = "encoder"
+    proposal: Annotated[str, OneOf("proposal", ("encoder", "full-covariance"))] = "encoder"
     """Law of z in log p(x): encoder (published), or full-covariance (a second encoder, trained for the decoder)."""
-    points: str = "random"
+    points: Annotated[str, OneOf("points", ("random", "sobol"))] = "random"
     """Points of the proposal: random (published), or sobol (randomly shifted Sobol points)."""
-    proposal_epochs: int = 3
+    proposal_epochs: Annotated[int, AtLeast(1)] = 3
     """Passes over the training images when the second encoder is trained."""
-    K: int = 10
+    K: Annotated[int, AtLeast(2)] = 10
     """Folds of the grid (cv)."""
-    L: int = field(default=10, metadata=EXCLUDED_FROM_RUN_ID)
+    L: Annotated[int, AtLeast(1)] = field(default=10, metadata=EXCLUDED_FROM_RUN_ID)
     """Repeats of the grid (cv): partitions into K folds that are drawn anew. Each repeat is a run of its own."""
     repeat: int = -1
     """Which repeat (cv); -1: all L of them."""
     folds: tuple[int, ...] = ()
     """Which folds (cv); none named: all K."""
-    together: int = field(default=0, metadata=EXCLUDED_FROM_RUN_ID)
+    together: Annotated[int, AtLeast(0)] = field(default=0, metadata=EXCLUDED_FROM_RUN_ID)
     """Folds trained as one batch of networks, in one run (cv); 0: all K for bernoulli-mlp, one for the dc models."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        check_choice("mode", self.mode, MODES)
-        check_choice("data set", self.dataset, NAMES)
-        check_choice("model", self.model, MODELS)
-        check_choice("proposal", self.proposal, ("encoder", "full-covariance"))
-        check_choice("points", self.points, ("random", "sobol"))
-        check_choice("precision", self.precision, PRECISIONS)
-        for name in ("features", "latent", "epochs", "batch", "evaluate_every", "n_z", "proposal_epochs", "L"):
-            self._least(name, 1)
-        for name in ("m", "canvas", "logpx_every", "logpx_images", "together"):
-            self._least(name, 0)
-        self._least("K", 2)
-        if not 0 < self.lr < float("inf"):
-            raise UserError(f"--lr must be positive and finite, not {self.lr}")
+        super().check()
         if not self.hidden or min(self.hidden) < 1:
             raise UserError("--hidden needs at least one layer of at least one unit")
         if self.logpx_every % self.evaluate_every:
@@ -130,10 +119,6 @@ class VAEConfig(RunConfig):
             raise UserError(f"--repeat must be a repeat of 0 .. L - 1, or -1 for all, not {self.repeat}")
         if self.model != "bernoulli-mlp" and self.together > 1:
             raise UserError("only bernoulli-mlp trains several folds as one batch: --together 1 for the dc models")
-
-    def _least(self, name: str, least: int) -> None:
-        if getattr(self, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}")
 
     @property
     def model_name(self) -> str:

@@ -6,18 +6,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from infolab.config import EXCLUDED_FROM_RUN_ID, RunConfig
+from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, Positive, RunConfig
 from infolab.data import NAMES, ImageSet, load
 from infolab.data.images import dequantization_noise, dequantize
 from infolab.data.places import default_data_dir
 from infolab.device import pick_device, staged
-from infolab.errors import UserError, check_choice, run_main
+from infolab.errors import UserError, run_main
 from infolab.immse import GaussianReference, LogsnrGrid, LogsnrRange, make_grid, pointwise_nll
 from infolab.memorization import MeanError, MeanErrors, ScoreSums
 from infolab.nn.mlp import EnsembleMLP
@@ -137,40 +137,34 @@ class DenoiserGridConfig(RunConfig):
 
     data_dir: Path = field(default_factory=default_data_dir, metadata=EXCLUDED_FROM_RUN_ID)
     """Folder of data sets that are not built in."""
-    dataset: str = "digits"
+    dataset: Annotated[str, OneOf("data set", NAMES)] = "digits"
     """Image set (`python -m infolab.data doctor` lists them)."""
-    m: int = 0
+    m: Annotated[int, AtLeast(0)] = 0
     """Training images, chosen by the seed; 0: all."""
     hidden: tuple[int, ...] = (256, 256)
     """Hidden layers of the networks."""
-    epochs: int = 60
+    epochs: Annotated[int, AtLeast(1)] = 60
     """Passes over the training images."""
-    batch: int = 64
+    batch: Annotated[int, AtLeast(1)] = 64
     """Largest number of images of one optimiser step."""
-    lr: float = 1e-3
+    lr: Annotated[float, Positive()] = 1e-3
     """Learning rate of Adam."""
     seed: int = 42
     """Seed of the folds, the initial weights, the noise and the evaluation."""
-    K: int = 10
+    K: Annotated[int, AtLeast(2)] = 10
     """Folds of the grid."""
-    L: int = 1
+    L: Annotated[int, AtLeast(1)] = 1
     """Repeats of the grid: partitions into K folds that are drawn anew."""
-    evaluate_every: int = 20
+    evaluate_every: Annotated[int, AtLeast(1)] = 20
     """Epochs between evaluations of log p(x)."""
-    points: int = 32
+    points: Annotated[int, AtLeast(4)] = 32
     """Log-SNR points of log p(x), by the deterministic rule."""
-    draws: int = 2
+    draws: Annotated[int, AtLeast(2)] = 2
     """Scramblings of the noise along the curve, at least 2."""
 
     def check(self) -> None:
         """Refuse settings that cannot run, before anything is written."""
-        check_choice("data set", self.dataset, NAMES)
-        least = {"epochs": 1, "batch": 1, "K": 2, "L": 1, "evaluate_every": 1, "points": 4, "draws": 2, "m": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise UserError(f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}")
-        if not 0 < self.lr < math.inf:
-            raise UserError(f"--lr must be positive and finite, not {self.lr}")
+        super().check()
         if not self.hidden or min(self.hidden) < 1:
             raise UserError("--hidden needs at least one layer of at least one unit")
         if self.epochs % self.evaluate_every:
