@@ -283,13 +283,13 @@ def choose(run: Run, config: ChooseTConfig) -> list[ToyChoice]:
     per_epoch = objective.batches.steps_per_epoch
     every = config.evaluate_every or config.epochs
 
-    def evaluate(step: int) -> list[dict[str, Any]]:
+    def evaluate(step: int) -> list[ToyChoice]:
         epoch = step // per_epoch
         terms_at = measurer(config, model, bound, Pieces(run.folder, model))
         rows = gradient_rows(config, model, terms_at, epoch)
         if epoch == config.epochs:
             rows += search_rows(config, terms_at)
-        return toy.as_dicts(rows)
+        return rows
 
     training = Training(
         model=model,
@@ -298,8 +298,9 @@ def choose(run: Run, config: ChooseTConfig) -> list[ToyChoice]:
         steps=config.epochs * per_epoch,
         evaluate=evaluate,
         evaluate_after=[epoch * per_epoch for epoch in {*range(every, config.epochs + 1, every), config.epochs}],
+        row_type=ToyChoice,
     )
-    return [ToyChoice(**row) for row in train(run, training)]
+    return train(run, training)
 
 
 def measurer(config: ChooseTConfig, model: SharedNetworks, bound: BoundInT, keep: Keep) -> TermsAt:
@@ -394,7 +395,7 @@ def measure(run: Run, config: ChooseTConfig, chosen: list[ToyChoice]) -> list[To
         PenalisedLoss(penalty, schedule),
         row,
     )
-    return [ToyChoice(**columns) for columns in study.train(run)]
+    return study.train(run, ToyChoice)
 
 
 def cost(config: ChooseTConfig) -> Cost:

@@ -73,7 +73,7 @@ def run_penalty(preset: str, config: PenaltyToyConfig) -> None:
         times, weights = (torch.tensor([member[i] for member in members], device=device) for i in (0, 2))
         penalty = BoundPenalty(weights, times, config.m, config.sde_steps, config.R, schedule, config.strata)
         study = ToyStudy(config, [(T, seed) for T, seed, _ in members], PenalisedLoss(penalty, schedule), row)
-        rows = [ToyPenalty(**columns) for columns in study.train(run)]
+        rows = study.train(run, ToyPenalty)
         path = write(config.results_dir, ToyPenalty, run.id, rows, run.provenance())
         run.say(f"T = {config.T}: {len(rows)} rows in {path} after {run.seconds:.0f} s")
 

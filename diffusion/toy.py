@@ -3,9 +3,8 @@
 `python -m diffusion.toy [smoke|quick|paper] [--flags]`; `sh diffusion/run_toy.sh` does the same from any folder.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from infolab.toy import make
 from infolab.training import Training, train
 
 Loss = Callable[[EnsembleMLP, NoisedEpochs, int], Tensor]
+Row = TypeVar("Row", bound=BoundColumns)
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def run_toy(preset: str, config: ToyConfig) -> None:
     run = Run("diffusion", "toy", preset, config)
     with run.open():
         study = ToyStudy(config, [(T, seed) for T in config.T for seed in config.seeds])
-        rows = [ToyBound(**row) for row in study.train(run)]
+        rows = study.train(run, ToyBound)
 
         provenance = run.provenance()
         write_arrays(config.results_dir, "diffusion", run.id, study.pictures(run), provenance)
@@ -77,8 +77,8 @@ class ToyStudy:
         self.loss = loss or dsm_loss
         self.evaluation = ToyEvaluation(config, self.schedule, members, data, make_row)
 
-    def train(self, run: Run) -> list[dict[str, Any]]:
-        """Train to the end, from the run's last checkpoint where there is one; all rows, as plain dicts."""
+    def train(self, run: Run, row_type: type[Row]) -> list[Row]:
+        """Train to the end, from the run's last checkpoint where there is one; all rows."""
         config, per_epoch = self.config, self.batches.steps_per_epoch
         every = config.evaluate_every or config.epochs
         training = Training(
@@ -86,9 +86,8 @@ class ToyStudy:
             optimizer=torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True),
             objective=lambda step: self.loss(self.model, self.batches, step),
             steps=config.epochs * per_epoch,
-            evaluate=lambda step: as_dicts(
-                self.evaluation.rows(self.model, step // per_epoch, Pieces(run.folder, self.model))
-            ),
+            evaluate=lambda step: self.evaluation.rows(self.model, step // per_epoch, Pieces(run.folder, self.model)),
+            row_type=row_type,
             evaluate_after=[epoch * per_epoch for epoch in range(every, config.epochs + 1, every)],
         )
         return train(run, training)
@@ -114,11 +113,6 @@ def denoising_loss(drift: Tensor, batch: NoisedBatch) -> Tensor:
     """Mean of 1/2 |sigma s + eps|^2 over a batch (k,), s = drift / g."""
     residual = torch.addcmul(batch.eps, drift, batch.sigma_over_g[..., None])
     return 0.5 * residual.square().sum(-1).mean(-1)
-
-
-def as_dicts(rows: Sequence[BoundColumns]) -> list[dict[str, Any]]:
-    """Rows of a table as plain dicts, which a checkpoint can hold."""
-    return [dataclasses.asdict(row) for row in rows]
 
 
 def cost(config: ToyConfig) -> Cost:

@@ -51,7 +51,7 @@ def check_choice(kind: str, name: str, choices: list[str] | tuple[str, ...]) -> 
     Raises:
         UserError: otherwise, with the list of choices.
 
-    >>> choose("preset", "quick", ["smoke", "quick"])
+    >>> check_choice("preset", "quick", ["smoke", "quick"])
     'quick'
     """
     if name not in choices:

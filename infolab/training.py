@@ -4,8 +4,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ CHECKPOINT_SHARE = 0.02
 """Most of the time that goes into checkpoints: a large one is written less often than --checkpoint-seconds asks."""
 
 
+Row: TypeAlias = Any
+"""A row of an evaluation: a dataclass (of a table), or a dict of plain values."""
+
+
 @dataclass
 class Training:
     """What is trained and how; one optimiser step is `objective(step)`, summed, differentiated, applied.
@@ -42,8 +46,9 @@ class Training:
         ema_decay: decay of the exponential moving average of the parameters; 0: none is kept.
         max_grad_norm: gradients are scaled to this norm at most; 0: never.
         parts: backward passes of one step (gradient accumulation).
-        evaluate: called after the steps in `evaluate_after` (a step count) and returns rows as plain dicts, the same
-            ones in every process.
+        evaluate: called after the steps in `evaluate_after` (a step count) and returns rows, the same ones in every
+            process.
+        row_type: the table's row that `train` returns them as; None: dicts, as checkpoints hold them.
     """
 
     model: nn.Module
@@ -53,8 +58,9 @@ class Training:
     ema_decay: float = 0.0
     max_grad_norm: float = 0.0
     parts: int = 1
-    evaluate: Callable[[int], list[dict[str, Any]]] = lambda step: []
+    evaluate: Callable[[int], Iterable[Row]] = lambda step: ()
     evaluate_after: Iterable[int] = ()
+    row_type: type | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     ema: dict[str, Tensor] = field(default_factory=dict)
 
@@ -67,8 +73,8 @@ class Training:
         return self.ema or {name: item.detach() for name, item in self.model.named_parameters()}
 
 
-def train(run: Run, training: Training) -> list[dict[str, Any]]:
-    """Train to the end, from the last checkpoint of `run` where there is one; returns all evaluation rows.
+def train(run: Run, training: Training) -> list[Any]:
+    """Train to the end, from the last checkpoint of `run` where there is one; returns all rows, of `row_type`.
 
     A stop that comes during a step ends the loop after it; one that comes during an evaluation ends that at once, and
     the same command begins with it, on the same weights (`infolab.storage` keeps what it had measured).
@@ -115,20 +121,27 @@ def train(run: Run, training: Training) -> list[dict[str, Any]]:
         if distributed.anyone(watch.received is not None):
             # It came while the last checkpoint was written: its sender does not want the sweep's next run to begin.
             raise watch.stop(f"step {step:,} of {training.steps:,}, before its results were written")
-    return training.rows
+    return [training.row_type(**row) for row in training.rows] if training.row_type else training.rows
 
 
 def _evaluate(training: Training, step: int, saving: "_Saving") -> list[dict[str, Any]]:
     """The rows of the evaluation after `step`; they are finite, and kept in `training`."""
     try:
         with stops_raise(f"in the evaluation after step {step:,}"):
-            rows = training.evaluate(step)
+            rows = [
+                asdict(row) if is_dataclass(row) and not isinstance(row, type) else row
+                for row in training.evaluate(step)
+            ]
     except InterruptedRunError:
         saving.save(step, evaluation_due=True)
         raise
     _check_rows(rows, step)
     training.rows.extend(rows)
     return rows
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return asdict(row) if is_dataclass(row) and not isinstance(row, type) else row
 
 
 def _one_step(training: Training, step: int) -> Tensor:

@@ -4,8 +4,6 @@
 """
 
 import copy
-import dataclasses
-from typing import Any
 
 import numpy as np
 import torch
@@ -79,12 +77,11 @@ def run_shapes(preset: str, config: ShapesConfig) -> None:
             set_learning_rate(optimizer, learning_rate(config.lr_schedule, config.lr, step, steps))
             return nll_losses(model, batches, step)
 
-        def evaluate(step: int) -> list[dict[str, Any]]:
+        def evaluate(step: int) -> list[Nll]:
             averaged = _averaged(study, training).model
             keep = Pieces(run.folder, averaged)
             add_contours(study, averaged, evaluation, step // every - 1, keep)
-            rows = evaluation.nll_rows(evaluation.curves(averaged, keep=keep), step // batches.steps_per_epoch)
-            return [dataclasses.asdict(row) for row in rows]
+            return evaluation.nll_rows(evaluation.curves(averaged, keep=keep), step // batches.steps_per_epoch)
 
         training = Training(
             model=study,
@@ -94,8 +91,9 @@ def run_shapes(preset: str, config: ShapesConfig) -> None:
             ema_decay=config.ema_decay,
             evaluate=evaluate,
             evaluate_after=range(every, steps, every),
+            row_type=Nll,
         )
-        nll = [Nll(**row) for row in train(run, training)]
+        nll = train(run, training)
         write_results(run, config, _averaged(study, training), evaluation, nll, training_set)
 
 

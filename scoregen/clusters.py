@@ -186,9 +186,10 @@ def run_clusters(preset: str, config: ClustersConfig) -> None:
             steps=config.epochs * objective.per_epoch,
             ema_decay=config.ema_decay,
             evaluate_after=[e * objective.per_epoch for e in range(0, config.epochs + 1, config.evaluate_every) if e],
+            row_type=ScoreClusters,
         )
 
-        def evaluate(step: int) -> list[dict[str, Any]]:
+        def evaluate(step: int) -> list[ScoreClusters]:
             with torch.no_grad():
                 averaged = ClusterScore(UNet(config.unet(), config.seed), score.schedule).to(device)
                 averaged.load_state_dict(training.averaged(), strict=False)
@@ -197,10 +198,10 @@ def run_clusters(preset: str, config: ClustersConfig) -> None:
             keep = Pieces(run.folder, averaged)
             found = {"epoch": step // objective.per_epoch, "step": step, **evaluation.losses(averaged, keep)}
             last = evaluation.nll(averaged, keep) if step == training.steps else {}
-            return [{**evaluation.settings(), **found, **last}]
+            return [ScoreClusters(**evaluation.settings(), **found, **last)]
 
         training.evaluate = evaluate
-        rows = [ScoreClusters(**row) for row in train(run, training)]
+        rows = train(run, training)
 
         score.load_state_dict(training.averaged(), strict=False)
         pictures = evaluation.pictures(score, Pieces(run.folder, score))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -213,8 +213,9 @@ def run_denoiser_grid(preset: str, config: DenoiserGridConfig) -> None:
                 epoch * batches.steps_per_epoch
                 for epoch in range(config.evaluate_every, config.epochs + 1, config.evaluate_every)
             ],
+            row_type=Memorization,
         )
-        found = [Memorization(**row) for row in train(run, training)]
+        found = train(run, training)
         path = write(config.results_dir, Memorization, run.id, found, run.provenance())
     last = [row.score for row in found[-n:]]
     said = f" +- {measure.error}" if measure.error else ""
@@ -250,7 +251,7 @@ class Measurement:
         self.log_bin = x.shape[1] * math.log(2 / levels)
         self.error: MeanError | None = None  # of the mean score, as last measured by this process
 
-    def rows(self, denoisers: Denoisers, epoch: int, index: Tensor, labels: Tensor | None) -> list[dict[str, Any]]:
+    def rows(self, denoisers: Denoisers, epoch: int, index: Tensor, labels: Tensor | None) -> ScoreRows:
         """The rows of one epoch."""
         config, n = self.config, len(self.x)
         sums, errors, repeats = ScoreSums(n, (1,)), MeanErrors(n), torch.zeros(config.L, config.K, 1, n).double()
@@ -271,8 +272,7 @@ class Measurement:
             "K": config.K, "L": config.L, "estimator": f"i-mmse[{config.points} x {config.draws}]",
         }  # fmt: skip
         classes = torch.full((n,), -1) if labels is None else labels
-        found = ScoreRows(settings, torch.tensor([epoch]).numpy(), index.numpy(), classes.numpy(), sums.scores())
-        return [dataclasses.asdict(row) for row in found]
+        return ScoreRows(settings, torch.tensor([epoch]).numpy(), index.numpy(), classes.numpy(), sums.scores())
 
 
 def choose_images(config: DenoiserGridConfig) -> tuple[ImageSet, Tensor]:

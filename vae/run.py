@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from typing import Any
 
 import torch
 
@@ -49,10 +48,11 @@ def _train_and_measure(run: Run, config: VAEConfig) -> None:
             optimizer=torch.optim.Adam(trained.parameters(), lr=config.lr, fused=True),
             objective=objective,
             steps=config.epochs * per_epoch,
-            evaluate=lambda step: _as_dicts(evaluation.rows(trained, step // per_epoch)),
+            evaluate=lambda step: evaluation.rows(trained, step // per_epoch),
             evaluate_after=[epoch * per_epoch for epoch in every],
+            row_type=Curves,
         )
-        rows = [Curves(**row) for row in train(run, training)]
+        rows = train(run, training)
         _write_results(run, config, rows, evaluation)
 
 
@@ -93,10 +93,6 @@ def _write_results(run: Run, config: VAEConfig, rows: list[Curves], evaluation: 
         f"{config.mode}, lr {config.lr:g}, epoch {last.epoch}: {last.loss_nats:.2f} nats on images not seen (negative "
         f"ELBO), {len(rows)} rows in {path} after {run.seconds:.0f} s"
     )
-
-
-def _as_dicts(rows: list[Curves]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(row) for row in rows]
 
 
 def cost(config: VAEConfig) -> Cost:

@@ -112,7 +112,7 @@ def test_without_the_networks_the_scores_are_those_of_gaussians_fitted_anew():
     sums = ScoreSums(n)
     for one, mine in zip(logpx.numpy(), inside, strict=True):
         sums.add(one, mine)
-    expected, found = sums.scores().score, np.array([row["score"] for row in rows])
+    expected, found = sums.scores().score, np.array([row.score for row in rows])
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=0.05)
     assert np.abs(found).min() > 1
     assert found.mean() > 1
