@@ -297,7 +297,7 @@ def canonical_config(config: InfoConfig, mode: str = "", **changes: object) -> I
     """The settings of one mode (empty: `config`'s own): those that it, or a vanilla model, does not use are defaults.
 
     So one mode's run has one id, whatever the flags of other modes are, and every mode finds the training it needs as
-    `settled(config, "train")`.
+    `canonical_config(config, "train")`.
     """
     mode = mode or config.mode
     plain = InfoConfig()

@@ -19,7 +19,7 @@ from vae.config import VAEConfig
 # ----------
 # Decoder likelihoods log p(x | z): each is normalised, over pixel values (discrete) or over logits (Gaussian).
 #
-# The Gaussian ones live in logit space; `to_mass` turns their density into a lower bound of the log mass of the
+# The Gaussian ones live in logit space; `log_det_correction` turns their density into a lower bound of the log mass of the
 # pixels. Decoder outputs and images carry a leading axis of k networks: (k, n, channels, h, w), or (k, n, d) for the
 # MLP.
 

@@ -42,6 +42,7 @@ NO_ROW = {
     "diffusion.toy_evaluate.PlugInScore": "the score of an estimate that has a row",
     "infolab.bound.TermsConfig": "options", "infolab.bound.main": "the command of data_terms",
     "infolab.nll.main": "the command",
+    "infolab.memorization.main": "the command",
     "infolab.memorization.ScoreOptions": "options", "infolab.memorization.score_file": "the command of score_table",
     "infolab.memorization.read_long": "reads a file",
     "vae.neighbours.sample_means": "draws from a model",
