@@ -19,9 +19,9 @@ from vae.config import VAEConfig
 # ----------
 # Decoder likelihoods log p(x | z): each is normalised, over pixel values (discrete) or over logits (Gaussian).
 #
-# The Gaussian ones live in logit space; `log_det_correction` turns their density into a lower bound of the log mass of the
-# pixels. Decoder outputs and images carry a leading axis of k networks: (k, n, channels, h, w), or (k, n, d) for the
-# MLP.
+# The Gaussian ones live in logit space; `log_det_correction` turns their density into a lower bound of the log mass of
+# the pixels. Decoder outputs and images carry a leading axis of k networks: (k, n, channels, h, w), or (k, n, d) for
+# the MLP.
 
 LOG_VARIANCE_FLOOR = -7.0
 """Least log-variance of the diagonal Gaussian decoder (van den Burg and Williams 2021)."""

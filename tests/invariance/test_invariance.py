@@ -31,7 +31,9 @@ MODULES = (
     "vae.neighbours", "infolab.kl",
 )  # fmt: skip
 EMPIRICAL_STEPS = "by_differences cancels farthest middle product_rounding repair squares_of".split()
-BOUND_PARTS = "Bound ScoreLosses ScoreNorm kl_to_prior published_loss score_losses spread_noise term2 term3 term3_per_norm".split()
+BOUND_PARTS = (
+    "Bound ScoreLosses ScoreNorm kl_to_prior published_loss score_losses spread_noise term2 term3 term3_per_norm"
+).split()
 NO_ROW = {
     "infolab.mmd.named_kernel": "a kernel of the number of dimensions, fixed by definition",
     "infolab.baselines.log_normal_mass": "a function of numbers",
@@ -41,7 +43,8 @@ NO_ROW = {
     "diffusion.toy_evaluate.ToyEvaluation": "the study's evaluation",
     "diffusion.toy_evaluate.PlugInScore": "the score of an estimate that has a row",
     **{f"infolab.bound.{name}": "a part of the bound, of a score and data on one scale" for name in BOUND_PARTS},
-    "infolab.nll.Measurement": "a record", "infolab.nll.Range": "a record", "infolab.nll.measure": "a part of nll_report",
+    "infolab.nll.Measurement": "a record", "infolab.nll.Range": "a record",
+    "infolab.nll.measure": "a part of nll_report",
     "infolab.bound.TermsConfig": "options", "infolab.bound.main": "the command of data_terms",
     "infolab.nll.main": "the command",
     "infolab.memorization.main": "the command",
