@@ -288,9 +288,7 @@ def _load_run(place: Path, member: int) -> nn.Module:
     try:
         paper = importlib.import_module("itdiffusion.checkpoint")
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"'{place}' is a run of itdiffusion/: call this from a clone of the lab"
-        ) from error
+        raise UserError(f"'{place}' is a run of itdiffusion/: call this from a clone of the lab") from error
     return paper.load_run(place, member)
 
 
