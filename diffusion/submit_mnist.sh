@@ -3,7 +3,6 @@
 #   sh diffusion/submit_mnist.sh [smoke|quick|paper] [--flags]
 # The same sweep and flags as run_mnist.sh; --m 16 or --m 0 takes half of it. Compute nodes seldom reach the network: fetch
 # the images first, .venv/bin/python -m infolab.data download mnist. Logs are in runs/slurm/.
-set -eu
 
 # Your cluster's values, here or in the environment; empty: the option is not given to sbatch.
 ACCOUNT=${ACCOUNT-}
@@ -15,8 +14,5 @@ TIME_LIMIT=${TIME_LIMIT-04:00:00}
 # More options of sbatch, say SBATCH_FLAGS=--test-only to try the submission without making it.
 SBATCH_FLAGS=${SBATCH_FLAGS-}
 
-export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
-CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
-unset PYTHONSAFEPATH
-. scripts/slurm.sh
+. "$(dirname "$(readlink -f "$0")")/../scripts/launch.sh"
 submit_array diffusion.mnist "$@"

@@ -1,9 +1,5 @@
 #!/bin/sh
 # One code decoded from many draws of x_T: what varies is what the code leaves open.
 #   sh infodiffusion/latent_quality.sh [smoke|quick|paper] [--flags]     (--img-id, --n)
-set -eu
-export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
-CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
-unset PYTHONSAFEPATH
-. scripts/shards.sh
+. "$(dirname "$(readlink -f "$0")")/../scripts/launch.sh"
 run_shared infodiffusion.run "$@" --mode latent_quality

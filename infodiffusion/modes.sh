@@ -1,10 +1,9 @@
 # shellcheck shell=sh
-# Sourced by launchers of several modes: run each group of modes in turn, its runs shared between JOBS processes.
+# Sourced by launchers of several modes, after scripts/launch.sh: run each group of modes in turn, its runs shared between
+# JOBS processes.
 #   run_modes DATASET "GROUP GROUP ..." [preset] [--flags]        GROUP: MODE[,MODE...]
 # A group begins when the one before has ended everywhere, since modes stand on what others have written; where one
 # process does all (JOBS=1, a GPU), it goes through every group without being started again.
-
-. scripts/shards.sh
 
 run_modes() {
     dataset=$1

@@ -2,8 +2,5 @@
 # The CIFAR-10 study.  sh itdiffusion/run_cifar10.sh [smoke|quick|paper|ensemble] [--flags]
 # `paper` wants the pre-trained networks in DATA_DIR/pretrained (see itdiffusion/cifar10.py); --members noise does without.
 # On several GPUs of one machine: torchrun --nproc-per-node 4 -m itdiffusion.cifar10 paper
-set -eu
-export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
-CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
-unset PYTHONSAFEPATH
+. "$(dirname "$(readlink -f "$0")")/../scripts/launch.sh"
 exec "${PY:-.venv/bin/python}" -m itdiffusion.cifar10 "$@"

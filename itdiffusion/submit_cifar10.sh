@@ -4,7 +4,6 @@
 # The same sweep and flags as run_cifar10.sh; --members noise takes the run from scratch alone. Compute nodes seldom
 # reach the network: fetch the images first, .venv/bin/python -m infolab.data download cifar10, and copy the pre-trained
 # networks to DATA_DIR/pretrained. `ensemble` is a submission of its own, after `paper`. Logs are in runs/slurm/.
-set -eu
 
 # Your cluster's values, here or in the environment; empty: the option is not given to sbatch.
 ACCOUNT=${ACCOUNT-}
@@ -16,8 +15,5 @@ TIME_LIMIT=${TIME_LIMIT-24:00:00}
 # More options of sbatch, say SBATCH_FLAGS=--test-only to try the submission without making it.
 SBATCH_FLAGS=${SBATCH_FLAGS-}
 
-export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
-CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
-unset PYTHONSAFEPATH
-. scripts/slurm.sh
+. "$(dirname "$(readlink -f "$0")")/../scripts/launch.sh"
 submit_array itdiffusion.cifar10 "$@"

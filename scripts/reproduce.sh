@@ -1,9 +1,7 @@
 #!/bin/sh
 # Run the launchers of every paper (or of $PAPER) at $PRESET; figures follow each, the report comes last.
-set -eu
-CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
-unset PYTHONSAFEPATH
-export INVOKED_FROM="$PWD"
+. "$(dirname "$(readlink -f "$0")")/../scripts/launch.sh"
+INVOKED_FROM=$PWD # RESULTS is meant from the repository's folder, as make takes it
 
 PRESET=${PRESET:-quick}
 MAKE=${MAKE:-make}
@@ -33,6 +31,7 @@ case $PRESET in
 esac
 
 for paper in $papers; do
+    # shellcheck disable=SC2013 # names have no spaces, and with a pipe a failed launcher would not end this script
     for launcher in $(cat "$paper/quick.list"); do
         sh "$paper/$launcher" "$PRESET" --results-dir "$RESULTS"
         # What is skipped, for want of tables, is said once: by the report, at the end.

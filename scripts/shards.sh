@@ -1,4 +1,5 @@
-# Sourced by launchers of many small runs: share one sweep between JOBS processes of one thread each.
+# shellcheck shell=sh
+# For launchers of many small runs (sourced by launch.sh): share one sweep between JOBS processes of one thread each.
 #   run_shared MODULE [preset] [--flags]         the launcher's only or last command
 #   run_processes N MODULE [preset] [--flags]    the same with N processes; returns, so that more may follow
 # Small networks do not fill several cores with one run; runs side by side do. The first failure ends all.
@@ -59,6 +60,7 @@ run_processes() {
         done
         if [ "$status" -ne 0 ] && [ "$code" -eq 0 ]; then
             code=$status
+            # shellcheck disable=SC2086 # a list of processes
             kill -TERM $pids 2> /dev/null || true
         fi
     done

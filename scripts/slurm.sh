@@ -1,5 +1,5 @@
-#!/bin/sh
-# Sourced by submit scripts: submit a sweep as a SLURM array of one task per run.
+# shellcheck shell=sh
+# For submit scripts (sourced by launch.sh): submit a sweep as a SLURM array of one task per run.
 #   submit_array MODULE [preset] [--flags]
 # ACCOUNT, PARTITION, GPUS, CPUS, MEMORY, TIME_LIMIT and SBATCH_FLAGS are the submit script's variables. #SBATCH lines
 # cannot expand variables, so the options stand on sbatch's command line. SBATCH_FLAGS comes last and may replace any of

@@ -3,11 +3,7 @@
 #   sh vae/run_memorization.sh [smoke|quick|paper] [--flags]
 # `paper --dataset fashion-mnist` takes MNIST's part of the published sweep; --K, --L, --repeat and --folds choose of the grid.
 # JOBS processes share the training, one repeat (or fold, for the convolutional models) at a time.
-set -eu
-export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
-CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
-unset PYTHONSAFEPATH
-. scripts/shards.sh
+. "$(dirname "$(readlink -f "$0")")/../scripts/launch.sh"
 if asks_only "$@"; then run_shared vae.cv "$@"; fi
 run_processes "$(count_jobs "$@")" vae.cv "$@"
 case " $* " in

@@ -2,7 +2,6 @@
 # The cross-validation grid as a SLURM array, one task per repeat and fold (--together 10: one per repeat of ten folds).
 #   sh vae/submit_memorization.sh [smoke|quick|paper] [--flags]
 # The same sweep and flags as run_memorization.sh, with one network a run. Logs are in runs/slurm/.
-set -eu
 
 # Your cluster's values, here or in the environment; empty: the option is not given to sbatch.
 ACCOUNT=${ACCOUNT-}
@@ -14,10 +13,7 @@ TIME_LIMIT=${TIME_LIMIT-04:00:00}
 # More options of sbatch, say SBATCH_FLAGS=--test-only to try the submission without making it.
 SBATCH_FLAGS=${SBATCH_FLAGS-}
 
-export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
-CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
-unset PYTHONSAFEPATH
-. scripts/slurm.sh
+. "$(dirname "$(readlink -f "$0")")/../scripts/launch.sh"
 case " $* " in
     *" --together"*) submit_array vae.cv "$@" ;;
     *) submit_array vae.cv "$@" --together 1 ;;

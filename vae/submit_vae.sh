@@ -2,7 +2,6 @@
 # VAEs on all training images as a SLURM array, one task per run (data set x learning rate, and the ghost).
 #   sh vae/submit_vae.sh [smoke|quick|paper] [--flags]
 # The same sweep and flags as run_vae.sh. Logs are in runs/slurm/.
-set -eu
 
 # Your cluster's values, here or in the environment; empty: the option is not given to sbatch.
 ACCOUNT=${ACCOUNT-}
@@ -14,8 +13,5 @@ TIME_LIMIT=${TIME_LIMIT-04:00:00}
 # More options of sbatch, say SBATCH_FLAGS=--test-only to try the submission without making it.
 SBATCH_FLAGS=${SBATCH_FLAGS-}
 
-export INVOKED_FROM="${INVOKED_FROM:-$PWD}"
-CDPATH='' cd "$(dirname "$(readlink -f "$0")")/.."
-unset PYTHONSAFEPATH
-. scripts/slurm.sh
+. "$(dirname "$(readlink -f "$0")")/../scripts/launch.sh"
 submit_array vae.full "$@"

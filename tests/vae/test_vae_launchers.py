@@ -1,32 +1,6 @@
-"""The launchers of vae/: clean shell, from any folder; the grid first, then what is computed of it."""
+"""The launchers of vae/: the grid first, then what is computed of it."""
 
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
-from launching import REPOSITORY, program, recorded, recording_python, shell
-
-FOLDER = REPOSITORY / "vae"
-LAUNCHERS = sorted(path.name for path in FOLDER.glob("run_*.sh"))
-
-
-def test_shell_is_clean():
-    checker = Path(sys.executable).with_name("shellcheck")
-    if not checker.exists():
-        pytest.skip("shellcheck is not installed")
-    files = sorted(map(str, FOLDER.glob("*.sh")))
-    command = [str(checker), "-s", "sh", "-x", "--severity=style", *files]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "")
-
-
-@pytest.mark.parametrize("name", LAUNCHERS)
-def test_each_launcher_describes_its_sweep_from_any_folder(name, tmp_path):
-    done = shell(f"vae/{name}", "smoke", "--dry-run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "to do" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+from launching import program, recorded, recording_python, shell
 
 
 def test_the_grid_is_trained_by_all_jobs_and_then_analysed_by_one(tmp_path):

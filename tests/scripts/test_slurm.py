@@ -8,13 +8,21 @@ import sys
 import time
 
 import pytest
-from image_studies import STUDIES, write_images
-from image_studies import ran_images as ran
+from data_files import write_idx
 from launching import PATH, REPOSITORY, SCRIPTS, environment, ids, program, recorded, recording_python, shell
 
 from diffusion import mnist
 
-SUBMITTED = sorted(path.stem.removeprefix("submit_") for path in (REPOSITORY / "diffusion").glob("submit_*.sh"))
+# The module of every submit script, and the flags that the script adds.
+SUBMITTED = {
+    "diffusion/submit_cifar10.sh": ["diffusion.cifar10"],
+    "diffusion/submit_mnist.sh": ["diffusion.mnist"],
+    "infodiffusion/submit_celeba.sh": ["infodiffusion.run", "--dataset", "celeba", "--mode", "train"],
+    "itdiffusion/submit_cifar10.sh": ["itdiffusion.cifar10"],
+    "scoregen/submit_clusters.sh": ["scoregen.clusters"],
+    "vae/submit_memorization.sh": ["vae.cv", "--together", "1"],
+    "vae/submit_vae.sh": ["vae.full"],
+}
 # What sbatch knows of the options that are used here, with the values that it would take.
 SBATCH_OPTIONS = {
     "account": r"\w+",
@@ -48,12 +56,12 @@ if "RUN_TASK" in os.environ:
 """
 
 
-def submit(tmp_path, name, *words, **variables):
-    """Run submit_<name>.sh with a fake sbatch; returns the process, sbatch's options and the batch script's words."""
+def submit(tmp_path, script, *words, **variables):
+    """Run a submit script with a fake sbatch; returns the process, sbatch's options and the batch script's words."""
     program(tmp_path / "bin/sbatch", FAKE_SBATCH.format(python=sys.executable))
     (tmp_path / "elsewhere").mkdir()
     done = shell(
-        f"diffusion/submit_{name}.sh",
+        script,
         *words,
         cwd=tmp_path / "elsewhere",
         PATH=f"{tmp_path / 'bin'}:{PATH}",
@@ -65,12 +73,17 @@ def submit(tmp_path, name, *words, **variables):
     return done, options, batch
 
 
-@pytest.mark.parametrize("name", SUBMITTED)
+def test_every_submit_script_is_here():
+    assert sorted(SUBMITTED) == sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("*/submit_*.sh"))
+
+
+@pytest.mark.parametrize("script", SUBMITTED)
 @pytest.mark.parametrize("site", [{}, {"ACCOUNT": "mine", "PARTITION": "long", "TIME_LIMIT": "1-00:00:00", "GPUS": ""}])
-def test_a_submission_has_options_that_sbatch_takes(tmp_path, name, site):
+def test_a_submission_has_options_that_sbatch_takes(tmp_path, script, site):
     python = recording_python(tmp_path / "python", 60)
     words = ["paper", "--R", "5"]
-    done, options, batch = submit(tmp_path, name, *words, PY=python, SBATCH_FLAGS="--test-only --array=0-9%4", **site)
+    module, *added = SUBMITTED[script]
+    done, options, batch = submit(tmp_path, script, *words, PY=python, SBATCH_FLAGS="--test-only --array=0-9%4", **site)
     assert done.returncode == 0, done.stderr
     given = dict(option.removeprefix("--").partition("=")[::2] for option in options)
     for option, value in given.items():
@@ -85,24 +98,37 @@ def test_a_submission_has_options_that_sbatch_takes(tmp_path, name, site):
     # The user's flags come last: of two --array sbatch takes the last one.
     assert [option for option in options if "array" in option] == ["--array=0-59", "--array=0-9%4"]
     assert options[-2:] == ["--test-only", "--array=0-9%4"]
-    assert batch == ["scripts/slurm_task.sh", "60", "1", f"diffusion.{name}", *words]
-    assert recorded(python) == [["-m", f"diffusion.{name}", "paper", "--R", "5", "--count"]]
+    assert batch == ["scripts/slurm_task.sh", "60", "1", module, *words, *added]
+    assert recorded(python) == [["-m", module, *words, *added, "--count"]]
 
 
-@pytest.mark.parametrize("name", SUBMITTED)
-def test_a_task_of_an_array_asks_for_its_share_of_the_sweep(tmp_path, name):
+def test_flags_of_ones_own_replace_those_that_a_script_adds(tmp_path):
     python = recording_python(tmp_path / "python", 60)
-    done, *_ = submit(tmp_path, name, "paper", "--R", "5", PY=python, RUN_TASK=59)
+    done, _, batch = submit(tmp_path, "vae/submit_memorization.sh", "paper", "--together", "10", PY=python, CPUS="")
+    assert done.returncode == 0, done.stderr
+    assert batch[3:] == ["vae.cv", "paper", "--together", "10"]
+
+
+def test_the_mode_of_a_submission_is_a_variable(tmp_path):
+    python = recording_python(tmp_path / "python", 60)
+    done, _, batch = submit(tmp_path, "infodiffusion/submit_celeba.sh", "paper", PY=python, MODE="eval_fid,calc_fid")
+    assert done.returncode == 0, done.stderr
+    assert batch[-2:] == ["--mode", "eval_fid,calc_fid"]
+
+
+def test_a_task_of_an_array_asks_for_its_share_of_the_sweep(tmp_path):
+    python = recording_python(tmp_path / "python", 60)
+    done, *_ = submit(tmp_path, "diffusion/submit_mnist.sh", "paper", "--R", "5", PY=python, RUN_TASK=59)
     assert done.returncode == 0, done.stderr
     count, task = recorded(python)
-    assert task == [*count[:-1], "--task", "59/60"] == ["-m", f"diffusion.{name}", "paper", "--R", "5", *task[-2:]]
+    assert task == [*count[:-1], "--task", "59/60"] == ["-m", "diffusion.mnist", "paper", "--R", "5", *task[-2:]]
 
 
 @pytest.mark.slow
 def test_a_task_of_an_array_for_real(tmp_path):
-    write_images("mnist", tmp_path / "data")
+    write_idx(tmp_path / "data/MNIST/raw", zipped=True, n_train=25)
     flags = ["--runs-dir", tmp_path / "runs", "--results-dir", tmp_path / "results", "--data-dir", tmp_path / "data"]
-    done, options, batch = submit(tmp_path, "mnist", "smoke", *flags, RUN_TASK=1)
+    done, options, batch = submit(tmp_path, "diffusion/submit_mnist.sh", "smoke", *flags, RUN_TASK=1)
     assert done.returncode == 0, done.stderr
     assert "--array=0-1" in options
     assert batch[1] == "2"
@@ -111,24 +137,15 @@ def test_a_task_of_an_array_for_real(tmp_path):
     assert written[0] in ids(mnist.SWEEPS["smoke"])
 
 
-@pytest.mark.parametrize("name", SUBMITTED)
-def test_the_tasks_of_an_array_are_the_runs_of_the_launchers_sweep(name, tmp_path):
-    whole = ids(STUDIES[name].SWEEPS["paper"])
-    tasks = [ran(STUDIES[name], tmp_path, "paper", "--task", f"{task}/{len(whole)}") for task in range(len(whole))]
-    assert [len(task) for task in tasks] == [1] * len(whole)
-    assert sorted(task[0] for task in tasks) == sorted(whole)
-
-
 def test_a_bad_submission_queues_nothing(tmp_path):
     refused = program(tmp_path / "python", "#!/bin/sh\necho 'error: unknown preset' >&2\nexit 2\n")
-    done, options, _ = submit(tmp_path, "mnist", "papr", PY=refused)
+    done, options, _ = submit(tmp_path, "diffusion/submit_mnist.sh", "papr", PY=refused)
     assert (done.returncode, done.stderr, options) == (2, "error: unknown preset\n", [])
 
 
 def test_a_submission_refuses_a_share_of_its_own(tmp_path):
-    done, options, _ = submit(
-        tmp_path, "cifar10", "paper", "--task", "0/2", PY=recording_python(tmp_path / "python", 60)
-    )
+    python = recording_python(tmp_path / "python", 60)
+    done, options, _ = submit(tmp_path, "itdiffusion/submit_cifar10.sh", "paper", "--task", "0/2", PY=python)
     assert (done.returncode, options) == (2, [])
     assert done.stderr.startswith("error: --task is what the array's tasks are given")
     assert done.stderr.count("\n") == 1
@@ -174,20 +191,17 @@ def test_several_gpus_share_a_run_between_as_many_processes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "refused"), [("diffusion/submit_mnist.sh", True), ("itdiffusion/submit_cifar10.sh", False)]
+    ("script", "refused"), [("diffusion/submit_mnist.sh", True), ("itdiffusion/submit_cifar10.sh", False)]
 )
-def test_gpus_that_a_run_cannot_share_are_refused_at_submission(tmp_path, name, refused):
-    program(tmp_path / "bin/sbatch", FAKE_SBATCH.format(python=sys.executable))
-    done = shell(name, "smoke", cwd=tmp_path, PATH=f"{tmp_path / 'bin'}:{PATH}", GPUS="4", PY=sys.executable)
+def test_gpus_that_a_run_cannot_share_are_refused_at_submission(tmp_path, script, refused):
+    done, options, batch = submit(tmp_path, script, "smoke", GPUS="4", PY=sys.executable)
     if refused:
-        assert done.returncode == 2
+        assert (done.returncode, options) == (2, [])
         assert (
             "one run is one process here, not the 4 that torchrun (or GPUS of a submit script) asks for" in done.stderr
         )
         assert done.stderr.count("\n") == 1
-        assert not (tmp_path / "bin/submitted.json").exists()
     else:
         assert done.returncode == 0, done.stderr
-        options, batch = json.loads((tmp_path / "bin/submitted.json").read_text())
         assert "--gres=gpu:4" in options
         assert batch[2] == "4"
