@@ -136,13 +136,18 @@ def _tf32_backends() -> list[Any]:
     return [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
 
 
+RESERVED = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
+"""What SLURM sets in a job with GPUs: their numbers, or, where it knows no device files, how many there are."""
+
+
 def _check_no_gpu_is_left_out() -> None:
     """Refuse to fall back to the CPU in silence where a GPU is there, or was reserved, and torch cannot use it.
 
     Raises:
         UserError: says why, and what to do.
     """
-    reserved = next((name for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS") if os.environ.get(name)), None)
+    none = {"SLURM_GPUS_ON_NODE": "0"}  # a count; "0" among the others is the first GPU
+    reserved = next((name for name in RESERVED if os.environ.get(name, "") not in ("", none.get(name))), None)
     if not reserved and _driver() is None:
         return
     there = f"this job has reserved GPUs ({reserved}={os.environ[reserved]})" if reserved else "there is an NVIDIA GPU"

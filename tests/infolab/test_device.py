@@ -16,7 +16,7 @@ def no_cuda(monkeypatch):
     """A machine whose torch sees no GPU, with no trace of one in the environment."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(device, "_driver", lambda: None)
-    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS"):
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -46,11 +46,15 @@ def test_a_hidden_gpu_is_an_error_with_its_reason(no_cuda, visible):
         device.pick_device("auto")
 
 
-def test_a_reserved_gpu_that_is_not_seen_is_an_error(no_cuda):
-    no_cuda.setenv("SLURM_JOB_GPUS", "0,1")
+@pytest.mark.parametrize(
+    ("name", "value"), [("SLURM_JOB_GPUS", "0"), ("SLURM_STEP_GPUS", "0,1"), ("SLURM_GPUS_ON_NODE", "2")]
+)
+def test_a_reserved_gpu_that_is_not_seen_is_an_error(no_cuda, name, value):
+    no_cuda.setenv("SLURM_GPUS_ON_NODE", "0")
+    no_cuda.setenv(name, value)
     no_cuda.setattr(torch.version, "cuda", None)
     no_cuda.setattr(torch.version, "hip", None, raising=False)
-    with pytest.raises(UserError, match=r"reserved GPUs \(SLURM_JOB_GPUS=0,1\), but torch .* build without CUDA"):
+    with pytest.raises(UserError, match=rf"reserved GPUs \({name}={value}\), but torch .* build without CUDA"):
         device.pick_device("auto")
 
 
