@@ -17,6 +17,7 @@ from infodiffusion.networks import Diff
 from infodiffusion.objective import Objective, schedule_of
 from infodiffusion.sampling import denoiser
 from infolab.data import ImageSet, load
+from infolab.denoise import Denoiser
 from infolab.mmd import mmd2
 from infolab.nn.blocks import set_dropout_generator
 from infolab.noise import generator
@@ -132,14 +133,14 @@ def sample(
     timed = min(part, steps)
 
     def ours(repeat: int) -> float:
-        prepared: list[Callable[[Tensor, Tensor], Tensor]] = []
-        once = seconds(lambda: prepared.append(denoiser(model, code, visited, precision)))
+        prepared: list[Denoiser] = []
+        once = seconds(lambda: prepared.append(denoiser(model, schedule, code, visited, precision)))
         x = noise.start()
 
         def run() -> None:
             nonlocal x
             for step in visited[:timed]:
-                x = torch.add(x, prepared[0](x, torch.full((SAMPLES,), step)), alpha=-1e-3)
+                x = torch.add(x, prepared[0].eps_at_step(x, torch.full((SAMPLES,), step), schedule), alpha=-1e-3)
 
         return once + seconds(run) * steps / timed
 
@@ -179,7 +180,9 @@ def compared_samples(steps: int, train: int, precision: str, n: int = 128) -> st
     theirs = as_plain(model, config).eval()
     noise, code = SampleNoise(0, "mmd", n, (1, 8, 8)), torch.randn(n, config.a_dim, generator=generator(0, "mmd"))
     schedule = schedule_of(config)
-    drawn = ddim(denoiser(model, code, grid(schedule, steps), precision), schedule, noise.start(), steps, 0.01, noise)
+    drawn = ddim(
+        denoiser(model, schedule, code, grid(schedule, steps), precision), schedule, noise.start(), steps, 0.01, noise
+    )
     plain_drawn = plain.sample(theirs, noise.start(), code, 0.01)
     held_out = (load("digits", "test").images.float() / 8 - 1).flatten(1)
     both = [mmd2(x.clamp(-1, 1).flatten(1), held_out) for x in (drawn, plain_drawn)]

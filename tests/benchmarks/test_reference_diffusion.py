@@ -8,7 +8,7 @@ import torch
 from benchmarks import diffusion as rows
 from benchmarks import reference_diffusion as plain
 from diffusion.toy import dsm_loss
-from diffusion.toy_evaluate import PlugInScore
+from diffusion.toy_evaluate import plug_in
 from infolab.bound import ScoreNorm, term3
 from infolab.epochs import NoisedEpochs
 from infolab.nn.mlp import EnsembleMLP
@@ -102,8 +102,16 @@ def test_the_samplers_take_the_same_path_from_the_same_noise(trained):
         norm.observe(s, t)
         spread.observe(s)
 
-    score = PlugInScore(trained.model, SCHEDULE)
-    reverse_sde(score, SCHEDULE, start, torch.tensor([[T]]), steps, noise.__getitem__, observe=observe)
+    score = plug_in(trained.model, SCHEDULE)
+    reverse_sde(
+        score,
+        SCHEDULE,
+        start,
+        torch.tensor([[T]]),
+        steps,
+        noise.__getitem__,
+        observe=observe,
+    )
     assert float(norm.published) == pytest.approx(theirs, rel=1e-3)
     assert spread.error == pytest.approx(theirs_se, rel=1e-2)
 
@@ -113,7 +121,7 @@ def test_scores_and_losses_are_the_same_function(trained):
     x0, t, eps = trained.data[0], torch.linspace(0.01, 0.5, 60), torch.randn(60, 2, generator=generator(6))
     level = SCHEDULE.at(t)
     x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * eps
-    ours = PlugInScore(trained.model, SCHEDULE)(x_t[None], t[None])[0]
+    ours = plug_in(trained.model, SCHEDULE).score(x_t[None], t[None], SCHEDULE)[0]
     torch.testing.assert_close(ours, plain.score(network, x_t, t), rtol=1e-4, atol=1e-5)
     residual = level.sigma[:, None] * ours + eps
     torch.testing.assert_close(

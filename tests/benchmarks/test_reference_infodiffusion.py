@@ -40,7 +40,7 @@ def test_losses_agree():
 def test_ddim_over_all_steps_agrees():
     ours, theirs = pair()
     x_T, code = SampleNoise(0, "x", 3, (1, 8, 8)).start(), torch.randn(3, SMALL.a_dim, generator=generator(1))
-    drawn = ddim(denoiser(ours, code), schedule_of(SMALL), x_T, 40, 0.0)
+    drawn = ddim(denoiser(ours, schedule_of(SMALL), code), schedule_of(SMALL), x_T, 40, 0.0)
     expected = plain.sample(theirs, x_T, code, 0.0)
     assert (drawn - expected).abs().max() < 1e-3 * expected.abs().max()
 

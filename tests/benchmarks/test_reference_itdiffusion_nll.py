@@ -9,6 +9,7 @@ from benchmarks import itdiffusion_nll as rows
 from benchmarks import reference_itdiffusion_nll as plain
 from infolab.data import load
 from infolab.data.images import dequantization_noise
+from infolab.denoise import Denoiser
 from infolab.immse import Bins, GaussianReference, LogsnrRange, discrete_nll, make_grid, measure_curve
 from infolab.noise import curve_noise, generator
 
@@ -24,7 +25,7 @@ def x():
 
 def test_all_three_variants_are_the_same_functions(x):
     reference = GaussianReference.fit(x)
-    curve = measure_curve(reference.eps_hat, x, GRID, reference, bins=BINS, dequantized=True, seed=3)
+    curve = measure_curve(Denoiser.of_eps(reference.eps_hat), x, GRID, reference, bins=BINS, dequantized=True, seed=3)
     eps = curve_noise("quasi", (40, 4), 0, torch.arange(5), 5, seed=3)
     moved = x + BINS.step * (dequantization_noise(tuple(x.shape), 3) - 0.5)
     for j, a in enumerate(GRID.logsnr.float()):
@@ -44,7 +45,9 @@ def test_soft_rounding_is_the_same(x):
 def test_both_estimators_have_the_same_expectation(x):
     reference = GaussianReference.fit(x, floor=BINS.step**2 / 12)
     law = LogsnrRange.from_ends(-4.0, 15.0)
-    curve = measure_curve(reference.eps_hat, x, make_grid(law, 80), reference, bins=BINS, dequantized=True)
+    curve = measure_curve(
+        Denoiser.of_eps(reference.eps_hat), x, make_grid(law, 80), reference, bins=BINS, dequantized=True
+    )
     values = []
     for seed in range(10):
         source = generator(seed, "reference")

@@ -39,7 +39,7 @@ NO_ROW = {
     **{f"infolab.empirical.{name}": "a step of what has a row" for name in EMPIRICAL_STEPS},
     "diffusion.toy_evaluate.bound_row": "a row of the study",
     "diffusion.toy_evaluate.ToyEvaluation": "the study's evaluation",
-    "diffusion.toy_evaluate.PlugInScore": "the score of an estimate that has a row",
+    "diffusion.toy_evaluate.plug_in": "the score of an estimate that has a row",
     "infolab.bound.TermsConfig": "options", "infolab.bound.main": "the command of data_terms",
     "infolab.nll.main": "the command",
     "infolab.memorization.ScoreOptions": "options", "infolab.memorization.score_file": "the command of score_table",
