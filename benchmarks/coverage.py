@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmarks.commands import Parser, check_writable, provenance
 from infolab.data import load
 from infolab.errors import LabError, run_main
+from infolab.exact import mixture_denoiser
 from infolab.immse import (
     GaussianReference,
     LogsnrRange,
@@ -106,12 +107,12 @@ def quadrature(
         x = law.sample(examples, generator(seed, "quadrature"))
         floor = law.bins.step**2 / 12 if law.bins else 0.0
         reference = law.reference() if law.bins is None else GaussianReference.fit(x, floor=floor)
-        narrow = widen_range(law.eps_hat, x, reference, bins=law.bins, seed=seed)
+        narrow = widen_range(law.denoiser, x, reference, bins=law.bins, seed=seed)
         wide = LogsnrRange.from_ends(narrow.low - WIDER, narrow.high + WIDER)
         values = []
         for logsnr_range, count in ((narrow, points), (wide, 8 * points)):
             curve = measure_curve(
-                law.eps_hat, x, make_grid(logsnr_range, count), reference, bins=law.bins, noise="shared",
+                law.denoiser, x, make_grid(logsnr_range, count), reference, bins=law.bins, noise="shared",
                 antithetic=True, seed=seed,
             )  # fmt: skip
             nll = continuous_nll(curve) if law.bins is None else discrete_nll(curve, "raw")
@@ -133,14 +134,15 @@ class Shape:
 def saving(case: Shape, noise: str, seeds: int, examples: int = 96, points: int = QUADRATURE_POINTS) -> ControlVariate:
     """Standard deviation over `seeds` draws of the noise, the examples held, with and without the control variate."""
     law, reference, x = case.law, case.reference, case.x[:examples]
-    grid = make_grid(widen_range(law.eps_hat, x, reference), points)
+    exact = mixture_denoiser(law)
+    grid = make_grid(widen_range(exact, x, reference), points)
     plain, control = [], []
     for seed in range(seeds):
         with_kind, without_kind = ("quasi", "independent") if noise == "default" else (noise, noise)
-        curve = measure_curve(law.eps_hat, x, grid, reference, noise=with_kind, seed=seed)
+        curve = measure_curve(exact, x, grid, reference, noise=with_kind, seed=seed)
         control.append(continuous_nll(curve).value)
         if without_kind != with_kind:
-            curve = measure_curve(law.eps_hat, x, grid, reference, noise=without_kind, seed=seed)
+            curve = measure_curve(exact, x, grid, reference, noise=without_kind, seed=seed)
         plain.append(continuous_nll(curve, control_variate=False).value)
     sd_plain, sd_control = (float(torch.tensor(v, dtype=torch.float64).std()) for v in (plain, control))
     return ControlVariate(

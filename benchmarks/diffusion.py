@@ -14,7 +14,7 @@ from benchmarks.timing import Duel, seconds
 from diffusion import plain
 from diffusion.toy import dsm_loss, training_data
 from diffusion.toy_config import PAPER_T, SEEDS, ToyConfig
-from diffusion.toy_evaluate import PlugInScore
+from diffusion.toy_evaluate import plug_in
 from infolab.bound import Bound, ScoreNorm, score_losses, term2, term3
 from infolab.empirical import mutual_information_batch
 from infolab.epochs import NoisedEpochs
@@ -126,7 +126,7 @@ def our_bound(model: EnsembleMLP, data: Tensor, T: float, seed: int, steps: int 
     """
     m, d = data.shape[1:]
     times = torch.tensor([T])
-    score = PlugInScore(model, SCHEDULE)
+    score = plug_in(model, SCHEDULE)
     level = SCHEDULE.at(times.double())
     mi, mi_se = mutual_information_batch(data, level.alpha, level.sigma, ToyConfig.mi_draws, [seed], "term1")
     norm, spread = ScoreNorm(1), NormSpread()

@@ -17,6 +17,7 @@ from infodiffusion.networks import Diff
 from infodiffusion.objective import Objective, schedule_of
 from infodiffusion.sampling import denoiser
 from infolab.data import ImageSet, load
+from infolab.denoise import Denoiser
 from infolab.mmd import mmd2
 from infolab.nn.blocks import set_dropout_generator
 from infolab.noise import generator
@@ -134,14 +135,14 @@ def sample(
     timed = min(part, steps)
 
     def ours(repeat: int) -> float:
-        prepared: list[Callable[[Tensor, Tensor], Tensor]] = []
-        once = seconds(lambda: prepared.append(denoiser(model, code, visited, precision)))
+        prepared: list[Denoiser] = []
+        once = seconds(lambda: prepared.append(denoiser(model, schedule, code, visited, precision)))
         x = noise.start()
 
         def run() -> None:
             nonlocal x
             for step in visited[:timed]:
-                x = torch.add(x, prepared[0](x, torch.full((SAMPLES,), step)), alpha=-1e-3)
+                x = torch.add(x, prepared[0].eps_at_step(x, torch.full((SAMPLES,), step), schedule), alpha=-1e-3)
 
         return once + seconds(run) * steps / timed
 
@@ -182,7 +183,9 @@ def compared_samples(steps: int, train: int, precision: str, n: int = 128) -> st
     theirs = as_plain(model, config).eval()
     noise, code = SampleNoise(0, "mmd", n, (1, 8, 8)), torch.randn(n, config.a_dim, generator=generator(0, "mmd"))
     schedule = schedule_of(config)
-    drawn = ddim(denoiser(model, code, grid(schedule, steps), precision), schedule, noise.start(), steps, 0.01, noise)
+    drawn = ddim(
+        denoiser(model, schedule, code, grid(schedule, steps), precision), schedule, noise.start(), steps, 0.01, noise
+    )
     every_step = range(config.T - 1, -2, -1)
     plain_drawn = plain.ddim(theirs, noise.start(), code, every_step, 0.01, torch.default_generator)
     held_out = (load("digits", "test").images.float() / 8 - 1).flatten(1)

@@ -11,10 +11,10 @@ from torch import Tensor
 from benchmarks import reference_itdiffusion_nll as reference
 from benchmarks.timing import Duel, seconds
 from infolab.data import load
+from infolab.denoise import Denoiser
 from infolab.immse import (
     Bins,
     Curve,
-    Denoiser,
     GaussianReference,
     LogsnrRange,
     discrete_nll,
@@ -62,7 +62,7 @@ def small_denoiser(reference: GaussianReference, seed: int = 0) -> Denoiser:
         linear = sigma * z / (alpha**2 * variance + sigma**2)
         return linear + 0.01 * network(z, torch.sigmoid(-logsnr / 4))
 
-    return denoiser
+    return Denoiser.of_eps(denoiser)
 
 
 @cache
@@ -93,7 +93,7 @@ def theirs(setting: Setting, points: int, seed: int) -> dict[str, Tensor]:
     """The reference's errors of all three variants at random log-SNRs."""
     source = generator(seed, "reference nll")
     logsnr = plain.draw_logsnr(points, source, setting.range.loc, setting.range.scale)
-    return reference.measure(setting.denoiser, setting.x, logsnr, source)
+    return reference.measure(setting.denoiser.eps, setting.x, logsnr, source)
 
 
 def same_points(points: int = 6) -> Duel:
@@ -123,7 +123,7 @@ def same_points(points: int = 6) -> Duel:
 def network_alone(setting: Setting) -> None:
     """One call for each image, in the batches that a curve is measured in."""
     for batch in setting.x.split(ELEMENTS // setting.reference.d):
-        setting.denoiser(batch, torch.zeros(len(batch)))
+        setting.denoiser.eps(batch, torch.zeros(len(batch)))
 
 
 def same_error(points: int = 16, part: int = 2) -> Duel:

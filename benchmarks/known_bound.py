@@ -9,6 +9,7 @@ from torch import Tensor
 from diffusion.toy_evaluate import KDE_BANDWIDTH, kl_kde
 from infolab.bound import score_losses, term2, term3
 from infolab.calibrate import Case, Outcome, from_values, stratified
+from infolab.denoise import Denoiser
 from infolab.empirical import empirical_score
 from infolab.nn.mlp import MLP
 from infolab.noise import generator
@@ -27,6 +28,9 @@ def two_points(m: int, a: float) -> Tensor:
 def minus_x(x: Tensor, t: Tensor) -> Tensor:
     """The linear score s = -x, that of N(0, I) at every t."""
     return -x
+
+
+MINUS_X = Denoiser.of_score(minus_x, SCHEDULE)
 
 
 def published_loss_of_minus_x(a: float, T: float) -> float:
@@ -66,7 +70,13 @@ def _simpson(values: Tensor) -> float:
 def _score_loss(variant: str, T: float, size: int, seed: int) -> Outcome:
     a, replicates = 1.5, 16 * size
     losses = score_losses(
-        minus_x, two_points(64, a)[None], SCHEDULE, torch.tensor([T]), [seed], t_eps=T_EPS, replicates=replicates
+        MINUS_X,
+        two_points(64, a)[None],
+        SCHEDULE,
+        torch.tensor([T]),
+        [seed],
+        t_eps=T_EPS,
+        replicates=replicates,
     )
     truth = published_loss_of_minus_x(a, T) if variant == "published" else exact_loss_of_minus_x(a, T)
     return Outcome(

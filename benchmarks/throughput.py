@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks.commands import Parser, check_writable, provenance
 from diffusion.image_model import ImageConfig, ImageObjective, ImageScore
 from infolab.data import ImageSet
 from infolab.data.images import LogitTransform
+from infolab.denoise import Denoiser
 from infolab.device import PRECISIONS, describe, pick_device, set_arithmetic, set_up
 from infolab.errors import run_main
 from infolab.immse import GaussianReference, LogsnrRange, make_grid, measure_curve
@@ -111,8 +111,7 @@ def _curves(config: ImageConfig, score: ImageScore, images: ImageSet) -> Callabl
     reference = GaussianReference.fit(x, diagonal=True, floor=1e-6)
     grid = make_grid(LogsnrRange(0.0, 3.0), POINTS, "deterministic", 0)
 
-    def denoiser(z: Tensor, logsnr: Tensor) -> Tensor:
-        return score.network(z, torch.sigmoid(-logsnr))
+    denoiser = Denoiser.of_eps(lambda z, logsnr: score.network(z, torch.sigmoid(-logsnr)))
 
     def run(steps: int) -> None:
         with torch.no_grad():

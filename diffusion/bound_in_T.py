@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from infolab.bound import Bound, ScoreNorm, published_loss, spread_noise, term2, term3_per_norm
+from infolab.denoise import Denoiser
 from infolab.empirical import mutual_information_batch
 from infolab.noise import generator
-from infolab.sample import Score, StepNoise, reverse_sde
+from infolab.sample import StepNoise, reverse_sde
 from infolab.schedules import VP
 
 
@@ -74,32 +75,32 @@ class BoundInT:
         self.R, self.steps, self.paths = R, steps, paths
         self.m, self.d = data.shape[1:]
 
-    def norm(self, score: Score, T: Tensor) -> Tensor:
+    def norm(self, model: Denoiser, T: Tensor) -> Tensor:
         """L (k,), the largest over steps of the mean score norm on paths from N(0, I); the same noise at every T."""
         shape = (self.paths, self.d)
         x_T = torch.stack([torch.randn(shape, generator=generator(seed, "prior")) for seed in self.seeds])
         noise = StepNoise(self.seeds, "sampler", shape, self.data.device)
         norm = ScoreNorm(len(self.seeds))
         times = T.detach().to(self.data)[:, None]
-        reverse_sde(score, self.schedule, x_T.to(self.data), times, self.steps, noise, observe=norm.observe)
+        reverse_sde(model, self.schedule, x_T.to(self.data), times, self.steps, noise, observe=norm.observe)
         return norm.published.double()
 
-    def norm_near(self, score: Score, T: Tensor, T_max: float, step: float = 0.1) -> NormInT:
+    def norm_near(self, model: Denoiser, T: Tensor, T_max: float, step: float = 0.1) -> NormInT:
         """L at T (k,), on the CPU, and its slope d log L / d log T, from T e^-step and T e^step (T_max at most)."""
         low, high = T * math.exp(-step), (T * math.exp(step)).clamp(max=T_max)
-        at_low, at_high = self.norm(score, low).log(), self.norm(score, high).log()
+        at_low, at_high = self.norm(model, low).log(), self.norm(model, high).log()
         slope = (at_high - at_low) / (high / low).log()
         return NormInT(low.log(), at_low, slope)
 
     def terms(
-        self, score: Score, T: Tensor, norm: Tensor, *stream: str | int, draws: int, points: int, replicates: int = 1
+        self, model: Denoiser, T: Tensor, norm: Tensor, *stream: str | int, draws: int, points: int, replicates: int = 1
     ) -> TermsInT:
         """All terms at T (k,), with L = `norm` (k,); differentiable in both.
 
         The noise is a function of the seeds and `stream` alone, so that two T can be compared without its error.
 
         Args:
-            score: s(x, t), x (k, b, d), t (k, b).
+            model: the networks, whose score is asked for at x (k, b, d), t (k, b).
             T: diffusion times (k,) float64, on the CPU.
             norm: L.
             stream: name of the noise.
@@ -113,7 +114,7 @@ class BoundInT:
         losses = []
         for replicate in range(replicates):
             x0, u, eps = spread_noise(self.data, self.seeds, points, *stream, replicate)
-            losses.append(published_loss(score, self.schedule, x0, u * T[:, None].to(u), eps))
+            losses.append(published_loss(model, self.schedule, x0, u * T[:, None].to(u), eps))
         stacked = torch.stack(losses)
         spread = stacked.detach().std(0) if replicates > 1 else torch.zeros_like(stacked[0]).detach()
         return TermsInT(

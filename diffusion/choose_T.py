@@ -19,6 +19,7 @@ from diffusion.toy import ToyStudy, dsm_loss, training_data
 from diffusion.toy_config import ToyConfig
 from diffusion.toy_evaluate import TERM1_POINTS
 from infolab.config import AtLeast, Positive
+from infolab.denoise import Denoiser
 from infolab.device import on_cpu, pick_device
 from infolab.epochs import NoisedEpochs
 from infolab.errors import UserError, run_main
@@ -189,10 +190,14 @@ class SharedNetworks(nn.Module):
         self.log_norm.copy_(norm.log_norm)
         self.slope.copy_(norm.slope)
 
-    def score(self, x: Tensor, t: Tensor) -> Tensor:
-        """Scores of x (k, n, 2) at t (k, n), differentiable in x and t; the weights are held fixed."""
-        weights = {name: item.detach() for name, item in self.network.named_parameters()}
-        return functional_call(self.network, weights, (x, t)) / append_dims(self.schedule.beta(t).sqrt(), x)
+    def denoiser(self) -> Denoiser:
+        """The networks by their scores at x (k, n, 2), t (k, n), differentiable in both; the weights are held fixed."""
+
+        def score(x: Tensor, t: Tensor) -> Tensor:
+            weights = {name: item.detach() for name, item in self.network.named_parameters()}
+            return functional_call(self.network, weights, (x, t)) / append_dims(self.schedule.beta(t).sqrt(), x)
+
+        return Denoiser.of_score(score, self.schedule)
 
 
 class SharedObjective:
@@ -219,7 +224,7 @@ class SharedObjective:
         loss = dsm_loss(self.model.network, self.batches, step)
         epoch, part = divmod(step, self.batches.steps_per_epoch)
         if part == 0 and epoch % self.config.norm_every == 0:
-            self.model.remember(self.bound.norm_near(self.model.score, self.model.T.detach(), self.model.T_max))
+            self.model.remember(self.bound.norm_near(self.model.denoiser(), self.model.T.detach(), self.model.T_max))
         if part == 0 and epoch % self.config.T_every == 0:
             self.optimizer.param_groups[1]["lr"] = self.config.T_lr * (1 - epoch / self.config.epochs)
             nats = self.bound_of_T(epoch)
@@ -231,7 +236,7 @@ class SharedObjective:
         T = self.model.T
         norm = self.model.norm.at(T)
         draws, points = self.config.mi_draws, self.bound.m
-        return self.bound.terms(self.model.score, T, norm, "T", epoch, draws=draws, points=points).nats
+        return self.bound.terms(self.model.denoiser(), T, norm, "T", epoch, draws=draws, points=points).nats
 
 
 # ----------
@@ -313,8 +318,8 @@ def measurer(config: ChooseTConfig, model: SharedNetworks, bound: BoundInT, keep
 
     @torch.no_grad()
     def measure(T: torch.Tensor) -> dict[str, torch.Tensor]:
-        norm = bound.norm(model.score, T)
-        terms = bound.terms(model.score, T, norm, "choose_T", draws=draws, points=512, replicates=16)
+        norm = bound.norm(model.denoiser(), T)
+        terms = bound.terms(model.denoiser(), T, norm, "choose_T", draws=draws, points=512, replicates=16)
         return {name: item for name, item in vars(terms).items() if name != "R"}
 
     return lambda T: TermsInT(**keep(f"terms-{next(numbers):03d}", lambda: measure(T)), R=config.R)

@@ -15,11 +15,12 @@ from infolab.baselines import per_pixel_histogram_bpd
 from infolab.bound import Bound, ScoreLosses, ScoreNorm, score_losses, term2, term3
 from infolab.data import ImageSet
 from infolab.data.images import LogitTransform, dequantization_noise, dequantize
+from infolab.denoise import Denoiser
 from infolab.device import on_cpu, pick_device, set_arithmetic
 from infolab.empirical import mutual_information
 from infolab.epochs import DebiasedTime
 from infolab.estimate import mean_and_se
-from infolab.likelihood import ElboDraw, draw_probe, elbo_from_denoising, hutchinson, ode_log_likelihood
+from infolab.likelihood import ElboDraw, draw_probe, elbo_from_denoising, ode_log_likelihood
 from infolab.nn.unet import UNet, UNetConfig
 from infolab.noise import generator
 from infolab.results import write, write_arrays
@@ -103,7 +104,7 @@ class ImageEvaluation:
         def walk(x: Tensor, part: range) -> dict[str, Tensor]:
             norm = ScoreNorm(1)
             x = reverse_sde(
-                score, self.schedule, x, self.config.T, steps, lambda step: noise(step)[0],
+                score.denoiser(), self.schedule, x, self.config.T, steps, lambda step: noise(step)[0],
                 observe=lambda s, t: norm.observe(s[None], t[None]), part=part,
             )  # fmt: skip
             return {"x": x, **norm.tensors()}
@@ -139,7 +140,9 @@ class ImageEvaluation:
             u = (draw + torch.rand(len(y), generator=source)) / self.config.elbo_draws
             eps, eps_T = (torch.randn(y.shape, generator=source).to(y) for _ in range(2))
             batches = zip(*(self._batches(item) for item in (y, u.to(y), eps, eps_T)), strict=True)
-            values = [elbo_from_denoising(score, self.schedule, x, law, ElboDraw(*drawn)) for x, *drawn in batches]
+            values = [
+                elbo_from_denoising(score.denoiser(), self.schedule, x, law, ElboDraw(*drawn)) for x, *drawn in batches
+            ]
             return {"values": torch.cat(values)}
 
         for draw in range(self.config.elbo_draws):
@@ -148,7 +151,7 @@ class ImageEvaluation:
 
     def _ode_batch(self, score: ImageScore, x: Tensor, probe: Tensor) -> dict[str, Tensor]:
         tolerance = self.config.ode_tolerance
-        found = ode_log_likelihood(hutchinson(score, probe), self.schedule, x, self.config.T, tolerance=tolerance)
+        found = ode_log_likelihood(score.denoiser(), self.schedule, x, self.config.T, probe=probe, tolerance=tolerance)
         return {"log_p": found.log_p, "evaluations": torch.tensor(found.evaluations)}
 
     def _batches(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -210,7 +213,7 @@ class ImageEvaluation:
 
     def _losses(self, score: ImageScore) -> ScoreLosses:
         return score_losses(
-            lambda x, t: score(x[0], t[0])[None],
+            Denoiser.of_score(lambda x, t: score(x[0], t[0])[None], self.schedule),
             self.x0[None],
             self.schedule,
             torch.tensor([self.config.T], device=self.device),

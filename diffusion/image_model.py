@@ -13,6 +13,7 @@ from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, Positive, RunCo
 from infolab.data import NAMES, ImageSet, epoch_permutation, flip_draws, load, mirrored
 from infolab.data.images import LogitTransform, dequantize
 from infolab.data.places import default_data_dir
+from infolab.denoise import Denoiser
 from infolab.device import PRECISIONS, precision_label, staged
 from infolab.epochs import DebiasedTime, UniformTime
 from infolab.errors import UserError
@@ -185,6 +186,10 @@ class ImageScore(nn.Module):
         if self.parametrization == "velocity":
             out = append_dims(level.sigma, x) * x + append_dims(level.alpha, x) * out
         return -out / append_dims(torch.sqrt(level.sigma**2 + SIGMA_FLOOR**2), x)
+
+    def denoiser(self) -> Denoiser:
+        """The model, for instruments and samplers."""
+        return Denoiser.of_score(self, self.schedule)
 
 
 def time_law(config: ImageConfig, schedule: VP) -> UniformTime | DebiasedTime:

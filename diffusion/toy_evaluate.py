@@ -12,6 +12,7 @@ from torch import Tensor
 from diffusion.tables import BoundColumns, ToyBound
 from diffusion.toy_config import ToyConfig
 from infolab.bound import Bound, ScoreLosses, ScoreNorm, score_losses, term2, term3
+from infolab.denoise import Denoiser
 from infolab.device import on_cpu
 from infolab.empirical import mutual_information_batch
 from infolab.estimate import mean_and_se
@@ -69,21 +70,18 @@ def bound_row(index: int, columns: dict[str, Any]) -> ToyBound:
     return ToyBound(**columns)
 
 
-class PlugInScore:
-    """s = a/g of networks whose output is the drift a = g s; x (k, n, 2), t (k, n)."""
+def plug_in(model: EnsembleMLP, schedule: VP) -> Denoiser:
+    """Networks whose output is the drift a = g s, by their score s = a/g at x (k, n, 2), t (k, n)."""
 
-    def __init__(self, model: EnsembleMLP, schedule: VP):
-        self.model, self.schedule = model, schedule
+    def score(x: Tensor, t: Tensor) -> Tensor:
+        return model(x, t) / append_dims(schedule.beta(t).sqrt(), x)
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """Scores (k, n, 2)."""
-        return self.model(x, t) / append_dims(self.schedule.beta(t).sqrt(), x)
-
-    def with_divergence(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (k, n, 2) and their exact divergence (k, n)."""
-        out, divergence = self.model.value_and_divergence(x, t)
-        g = self.schedule.beta(t).sqrt()
+    def with_divergence(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        out, divergence = model.value_and_divergence(x, t)
+        g = schedule.beta(t).sqrt()
         return out / append_dims(g, x), divergence / g
+
+    return Denoiser.of_score(score, schedule, with_divergence)
 
 
 class ToyEvaluation:
@@ -116,7 +114,6 @@ class ToyEvaluation:
 
     def rows(self, model: EnsembleMLP, epoch: int, keep: Keep = unkept) -> list[BoundColumns]:
         """All rows of the table for the networks as they are now; `keep` keeps what is measured piece by piece."""
-        score = PlugInScore(model, self.schedule)
         losses = self._losses(model, keep)
         kl, kl_se = self.test_kl(model, keep)
         rows: list[BoundColumns] = []
@@ -126,7 +123,7 @@ class ToyEvaluation:
             for steps, group in self._groups(rule).items():
                 key = (steps, *group)
                 if key not in drawn:  # at T = 1 the two rules are one
-                    drawn[key] = self.sample(score, group, steps, keep)
+                    drawn[key] = self.sample(model, group, steps, keep)
                 self._samples[group] = drawn[key][0]
                 rows += self._rows_of_group(epoch, rule, steps, group, drawn[key], losses, kl, kl_se)
         return rows
@@ -148,17 +145,17 @@ class ToyEvaluation:
         means, errors = zip(*(mean_and_se(values) for values in log_ratio), strict=True)
         return torch.tensor(means, dtype=torch.float64), torch.tensor(errors, dtype=torch.float64)
 
-    def sample(self, score: PlugInScore, group: list[int], steps: int, keep: Keep = unkept) -> tuple[Tensor, ScoreNorm]:
+    def sample(self, model: EnsembleMLP, group: list[int], steps: int, keep: Keep = unkept) -> tuple[Tensor, ScoreNorm]:
         """Samples (k', n, 2) of the networks in `group` by the reverse SDE from N(0, I), and their score norms."""
         chunks = [
-            self._sample_chunk(score, chunk, steps, under(keep, f"samples-{steps:05d}-{chunk[0]:03d}"))
+            self._sample_chunk(model, chunk, steps, under(keep, f"samples-{steps:05d}-{chunk[0]:03d}"))
             for chunk in self._chunks(group)
         ]
         return torch.cat([drawn for drawn, _ in chunks]).cpu(), ScoreNorm.joined([norm for _, norm in chunks])
 
-    def _sample_chunk(self, score: PlugInScore, chunk: list[int], steps: int, keep: Keep) -> tuple[Tensor, ScoreNorm]:
+    def _sample_chunk(self, model: EnsembleMLP, chunk: list[int], steps: int, keep: Keep) -> tuple[Tensor, ScoreNorm]:
         n, seeds = self.config.test_points, [self.seeds[i] for i in chunk]
-        chosen = PlugInScore(score.model.select(chunk), self.schedule)
+        chosen = plug_in(model.select(chunk), self.schedule)
         x_T = torch.stack([torch.randn(n, 2, generator=generator(seed, "prior")) for seed in seeds]).to(self.data)
         noise = StepNoise(seeds, "sampler", (n, 2), self.data.device)
         times = self.times[chunk][:, None]
@@ -192,10 +189,10 @@ class ToyEvaluation:
         }
 
     def _log_ratio(self, model: EnsembleMLP, group: list[int]) -> dict[str, Tensor]:
-        chosen = PlugInScore(model.select(group), self.schedule)
+        chosen = plug_in(model.select(group), self.schedule)
         points = self.test_points()[group]
         solved = ode_log_likelihood(
-            chosen.with_divergence,
+            chosen,
             self.schedule,
             points.to(self.data),
             self.times[group][:, None],
@@ -206,7 +203,7 @@ class ToyEvaluation:
     def _losses(self, model: EnsembleMLP, keep: Keep) -> ScoreLosses:
         parts = []
         for group in self._chunks(range(len(self.members))):
-            chosen = PlugInScore(model.select(group), self.schedule)
+            chosen = plug_in(model.select(group), self.schedule)
             seeds = [self.seeds[i] for i in group]
             below, times, t_eps = under(keep, f"{group[0]:03d}"), self.times[group], self.config.t_eps
             parts.append(score_losses(chosen, self.data[group], self.schedule, times, seeds, t_eps=t_eps, keep=below))

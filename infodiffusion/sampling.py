@@ -16,12 +16,13 @@ from infodiffusion.objective import schedule_of
 from infodiffusion.outputs import for_figures, keep_arrays, keep_pictures, spread_over, to_pixels, write_pngs
 from infolab.data import ImageSet
 from infolab.data.images import ScaleTransform
+from infolab.denoise import Denoiser
 from infolab.device import pick_device
 from infolab.errors import UserError
 from infolab.nn.unet_sampling import PreparedUNet
 from infolab.noise import generator
 from infolab.runs import Run
-from infolab.sample import EpsModel, SampleNoise, ddim, ddpm, grid, invert, two_phase
+from infolab.sample import SampleNoise, ddim, ddpm, grid, invert, two_phase
 from infolab.schedules import DDPM
 from infolab.storage import Keep, Pieces
 
@@ -35,19 +36,28 @@ Draw = Callable[[int, int], Tensor]
 
 
 def denoiser(
-    model: Diff | Vanilla, code: Tensor | None = None, steps: list[int] | None = None, precision: str = "fp32"
-) -> EpsModel:
-    """eps_hat(x_t, step) of a model in evaluation mode, its code given: without gradients, made for sampling.
+    model: Diff | Vanilla,
+    schedule: DDPM,
+    code: Tensor | None = None,
+    steps: list[int] | None = None,
+    precision: str = "fp32",
+) -> Denoiser:
+    """A model in evaluation mode at whole steps, its code given: without gradients, made for sampling.
 
     Args:
         model: Diff or Vanilla.
+        schedule: of its steps.
         code: the codes (n, a_dim) of Diff.
         steps: steps that will be visited; others are prepared when they come.
         precision: fp32, or bf16 (features and convolutions in bfloat16).
     """
     dtype = torch.bfloat16 if precision == "bf16" else None
     prepared, patches = PreparedUNet(model.network, code, steps or [], dtype), model.patches
-    return lambda x_t, step: model.output.eps_hat(patches.back(prepared(patches(x_t), step)), x_t, step)
+
+    def eps_hat(x_t: Tensor, step: Tensor) -> Tensor:
+        return model.output.eps_hat(patches.back(prepared(patches(x_t), step)), x_t, step)
+
+    return Denoiser.of_steps(eps_hat, schedule)
 
 
 def decode(config: InfoConfig, model: nn.Module, code: Tensor | None, x_T: Tensor, noise: SampleNoise) -> Tensor:
@@ -58,7 +68,7 @@ def decode(config: InfoConfig, model: nn.Module, code: Tensor | None, x_T: Tenso
             decoded: Tensor = model(code)
         return decoded
     schedule = schedule_of(config)
-    eps_model = denoiser(model, code, visited(config, schedule), config.precision)  # type: ignore[arg-type]
+    eps_model = denoiser(model, schedule, code, visited(config, schedule), config.precision)  # type: ignore[arg-type]
     if not config.steps:
         return ddpm(eps_model, schedule, x_T, noise)
     return ddim(eps_model, schedule, x_T, config.steps, config.eta, noise)
@@ -72,7 +82,7 @@ def encode_noise(config: InfoConfig, model: nn.Module, code: Tensor | None, x: T
     if isinstance(model, VAE):
         return torch.zeros_like(x)
     schedule = schedule_of(config)
-    return invert(denoiser(model, code, visited(config, schedule)), schedule, x, config.steps or config.T)  # type: ignore[arg-type]
+    return invert(denoiser(model, schedule, code, visited(config, schedule)), schedule, x, config.steps or config.T)  # type: ignore[arg-type]
 
 
 def visited(config: InfoConfig, schedule: DDPM) -> list[int]:
@@ -100,7 +110,7 @@ def drawer(config: InfoConfig, device: torch.device) -> tuple[Draw, nn.ModuleLis
             return decode(config, model, code, noise.start(), noise)
         steps = config.steps or config.T
         path = grid(schedule, steps)
-        models = [denoiser(one, a, path, config.precision) for one, a in ((vanilla, None), (model, code))]  # type: ignore[arg-type]
+        models = [denoiser(one, schedule, a, path, config.precision) for one, a in ((vanilla, None), (model, code))]  # type: ignore[arg-type]
         return two_phase(models[0], models[1], schedule, noise.start(), config.split_step, steps, config.eta, noise)
 
     return draw, nn.ModuleList([one for one in (model, latent, vanilla) if one is not None])
@@ -129,10 +139,11 @@ def _code_source(
     """(first, n) -> codes (n, a_dim): from the prior, or from the diffusion over codes."""
     if latent is not None:
         schedule = schedule_of(config)
+        of_codes = Denoiser.of_steps(latent, schedule)
 
         def drawn(first: int, n: int) -> Tensor:
             start = SampleNoise(config.seed, "codes", n, (config.a_dim,), first, device).start()
-            return latent.centre + latent.scale * ddim(latent, schedule, start, schedule.steps)
+            return latent.centre + latent.scale * ddim(of_codes, schedule, start, schedule.steps)
 
         return drawn
 

@@ -12,7 +12,7 @@ from infolab.signals import stops_end_start
 
 if TYPE_CHECKING:
     from infolab.bound import data_terms
-    from infolab.denoise import EDM, Cosine, Denoiser, Given, Prediction, RectifiedFlow
+    from infolab.denoise import Denoiser, Prediction
     from infolab.errors import LabError, UserError
     from infolab.estimate import Estimate
     from infolab.immse import Bins, GaussianReference, estimate_nll
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
     from infolab.memorization import ScoreSums
     from infolab.mi import mutual_information
     from infolab.mixture import GaussianMixture
+    from infolab.model_schedules import EDM, Cosine, Given, RectifiedFlow
     from infolab.pretrained import load_denoiser
     from infolab.schedules import DDPM, VE, VP
 
 PUBLIC = {
     "Bins": "infolab.immse",
-    "Cosine": "infolab.denoise",
+    "Cosine": "infolab.model_schedules",
     "DDPM": "infolab.schedules",
     "Denoiser": "infolab.denoise",
-    "EDM": "infolab.denoise",
+    "EDM": "infolab.model_schedules",
     "Estimate": "infolab.estimate",
     "GaussianMixture": "infolab.mixture",
     "GaussianReference": "infolab.immse",
-    "Given": "infolab.denoise",
+    "Given": "infolab.model_schedules",
     "LabError": "infolab.errors",
     "Prediction": "infolab.denoise",
-    "RectifiedFlow": "infolab.denoise",
+    "RectifiedFlow": "infolab.model_schedules",
     "ScoreSums": "infolab.memorization",
     "UserError": "infolab.errors",
     "VE": "infolab.schedules",

@@ -18,11 +18,11 @@ from infolab.config import called_as, default_device, parse_options
 from infolab.data import NAMES, load
 from infolab.data.images import LogitTransform, dequantization_noise, dequantize
 from infolab.data.places import default_data_dir
+from infolab.denoise import Denoiser
 from infolab.device import on_cpu, pick_device, staged, to_double
 from infolab.empirical import empirical_score, mutual_information
 from infolab.errors import UserError, run_main
 from infolab.noise import generator
-from infolab.sample import Score
 from infolab.schedules import VP, ScheduleValues, append_dims
 from infolab.storage import Keep, unkept
 from infolab.toy import TOYS, make
@@ -148,7 +148,7 @@ class ScoreLosses:
 
 @torch.no_grad()
 def score_losses(
-    score: Score,
+    model: Denoiser,
     data: Tensor,
     schedule: VP,
     T: Tensor,
@@ -172,7 +172,7 @@ def score_losses(
     (a random subset where m > draws); the standard error is that of the mean over replicates.
 
     Args:
-        score: s(x, t) with x (k, b, event...), t (k, b).
+        model: the networks, whose score is asked for at x (k, b, event...), t (k, b).
         data: training sets (k, m, event...).
         schedule: the forward process.
         T: diffusion times (k,).
@@ -191,9 +191,9 @@ def score_losses(
         x0, u, eps = spread_noise(data, seeds, draws, "score_loss", replicate)
         start, end = schedule.t_to_logsnr(torch.full_like(T, t_eps)), schedule.t_to_logsnr(T)
         t = schedule.logsnr_to_t(start + u * (end - start))
-        mean = _exact_gap(score, schedule, x0, t, eps, data, score_batch)
+        mean = _exact_gap(model, schedule, x0, t, eps, data, score_batch)
         return {
-            "published": published_loss(score, schedule, x0, u * T, eps, score_batch),
+            "published": published_loss(model, schedule, x0, u * T, eps, score_batch),
             "exact": 0.5 * on_cpu((start - end)[:, 0]) * mean,
         }
 
@@ -222,25 +222,25 @@ def spread_noise(data: Tensor, seeds: list[int], draws: int, *stream: str | int)
     return torch.stack([member[index] for member, index in zip(data, rows, strict=True)]), u, eps
 
 
-def published_loss(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, batch: int = 1_000_000) -> Tensor:
+def published_loss(model: Denoiser, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, batch: int = 1_000_000) -> Tensor:
     """Mean over b of 1/2 |sigma_t s(x_t, t) + eps|^2, x_t = alpha_t x0 + sigma_t eps, (k,) float64; differentiable.
 
     Args:
-        score, schedule: as in `score_losses`.
+        model, schedule: as in `score_losses`.
         x0: training points (k, b, event...).
         t: times (k, b).
         eps: noise of the shape of x0.
         batch: points per network call.
     """
     x_t, level = _noised(schedule, x0, t, eps)
-    scaled = append_dims(level.sigma, x0) * _batched(score, x_t, t, batch)
+    scaled = append_dims(level.sigma, x0) * _batched(model, schedule, x_t, t, batch)
     return 0.5 * to_double((scaled + eps).flatten(2)).square().sum(-1).mean(-1).cpu()
 
 
-def _exact_gap(score: Score, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, data: Tensor, batch: int) -> Tensor:
+def _exact_gap(model: Denoiser, schedule: VP, x0: Tensor, t: Tensor, eps: Tensor, data: Tensor, batch: int) -> Tensor:
     x_t, level = _noised(schedule, x0, t, eps)
     truth = empirical_score(x_t.flatten(2), data.flatten(2), level.alpha, level.sigma)
-    learned = _batched(score, x_t, t, batch).flatten(2).to(truth)
+    learned = _batched(model, schedule, x_t, t, batch).flatten(2).to(truth)
     gap = level.sigma.to(truth)[..., None] * (learned - truth)
     return gap.square().sum(-1).mean(-1).cpu()
 
@@ -250,8 +250,8 @@ def _noised(schedule: VP, x0: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, S
     return append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * eps, level
 
 
-def _batched(score: Score, x: Tensor, t: Tensor, batch: int) -> Tensor:
-    parts = [score(x[:, i : i + batch], t[:, i : i + batch]) for i in range(0, x.shape[1], batch)]
+def _batched(model: Denoiser, schedule: VP, x: Tensor, t: Tensor, batch: int) -> Tensor:
+    parts = [model.score(x[:, i : i + batch], t[:, i : i + batch], schedule) for i in range(0, x.shape[1], batch)]
     return torch.cat(parts, dim=1)
 
 

@@ -1,6 +1,5 @@
 """The type of the model: a network in whatever convention it was trained, as a denoiser in the lab's channel."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +9,8 @@ from torch import Tensor, nn
 
 from infolab.device import to_double
 from infolab.errors import UserError, check_choice
-from infolab.schedules import (
-    DDPM,
-    LogsnrLine,
-    Schedule,
-    ScheduleValues,
-    append_dims,
-    logsnr_to_alpha_sigma,
-    values_of_logsnr,
-)
+from infolab.model_schedules import preserves_variance
+from infolab.schedules import DDPM, LogsnrLine, Schedule, ScheduleValues, append_dims, logsnr_to_alpha_sigma
 
 # ----------
 # One type for the model: a network in whatever convention it was trained, as a denoiser in the lab's channel.
@@ -38,8 +30,12 @@ TIMES: dict[str, Time] = {
     "sigma": lambda level: level.sigma,
     "log-sigma/4": lambda level: level.sigma.log() / 4,
     "logsnr": lambda level: level.logsnr,
+    "step": lambda level: level.t,
 }
-"""What a network may be told of the time, from the level of its schedule; (n,), float."""
+"""What a network may be told of the time, from the level of its schedule, float. `step`, of a discrete schedule: the
+step itself, an int64 where a whole step is asked for (`Denoiser.at_step`)."""
+WithDivergence = Callable[..., tuple[Tensor, Tensor]]
+"""What a network is called with -> what it returns, and the divergence of that in x_t, of the shape of the time."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +70,46 @@ def read_vp(predicts: str, out: Tensor, z: Tensor, logsnr: Tensor) -> Prediction
 
 
 class Denoiser(nn.Module):
-    """A network as a denoiser in the channel.
+    """A network in whatever convention it was trained, as a denoiser: the one type of the model in this library.
+
+    Every instrument and sampler takes a `Denoiser` and asks it for the view that it needs. Batches may have any shape:
+    x of shape (batch..., event...) goes with times of shape (batch...).
+
+    ============================  ====================================================================================
+    the model is called with      Denoiser(network, ...)
+    ============================  ====================================================================================
+    z, log-SNR; returns eps       `Denoiser(network)`, or `Denoiser.of_eps(network)`
+    x_t, t of a VP SDE; score     `Denoiser(network, "score", VP())`, or `Denoiser.of_score(network, VP())`
+    x_t, step of a DDPM; eps      `Denoiser(network, "eps", DDPM.linear())`; where steps must be whole numbers (int64)
+                                  `Denoiser.of_steps(network, DDPM.linear())`
+    the same; x0, or v            `Denoiser(network, "x0", DDPM.linear())`, `Denoiser(network, "v", DDPM.cosine())`
+    x_t, t of a cosine; v         `Denoiser(network, "v", Cosine())`
+    x + sigma eps, sigma; D       `Denoiser(network, "edm", EDM())`
+    EDM's raw F, c_noise          `Denoiser(network, "edm-raw", EDM(), "log-sigma/4", sigma_data=0.5)`
+    x_t, t of a rectified flow    `Denoiser(network, "flow", RectifiedFlow())` with the data at t = 0; with the noise
+                                  at t = 0 `RectifiedFlow(noise_first=True)`; "-flow" where it points to the data
+    any alpha(t), sigma(t)        `Denoiser(network, "eps", Given(alpha, sigma))`
+    azula, k-diffusion, flow      `Denoiser.wrap(model)`
+    matching, a diffusers folder
+    ============================  ====================================================================================
+
+    Where the view that is asked for is the network's own convention it is called as it stands, without conversion: eps
+    in the channel, the score at times of its own schedule, eps at whole steps of its own DDPM. Everything else is
+    linear algebra on one call (see `read`).
+
+    A subclass with more than one network, say, overrides `call`.
 
     Args:
-        network: called with x_t (n, ...) and the time (n,), and conditions by name; returns a tensor like x_t, or
-            something with `sample` (as diffusers' models do).
+        network: called with x_t (batch..., event...) and the time (batch...), and conditions by name; returns a tensor
+            like x_t, or something with `sample` (as diffusers' models do). Of a discrete schedule it may have twice the
+            channels: the second half is v, by which the reverse variance is interpolated (`infolab.variational`).
         predicts: one of `PREDICTS`.
         schedule: of its training; None: the channel itself, time being the log-SNR.
-        time: what it is told of the time: a key of `TIMES`, or a function of the schedule's `Level`. Default: t; for a
-            discrete schedule the step, between two of which it is interpolated (`DDPM.logsnr_to_network_t`).
+        time: what it is told of the time: a key of `TIMES`, or a function of the schedule's `ScheduleValues`. Default:
+            t; for a discrete schedule `time_per_step` times the step, between two of which it is interpolated.
         sigma_data: of EDM's preconditioning (`edm-raw`).
+        with_divergence: where the divergence of the network's output is known in closed form: called as the network,
+            returns both. Used where the network's own convention is asked for (eps or the score, as above).
 
     Raises:
         UserError: an unknown word.
@@ -101,32 +127,141 @@ class Denoiser(nn.Module):
         schedule: Schedule | None = None,
         time: str | Time = "",
         sigma_data: float = 0.5,
+        with_divergence: WithDivergence | None = None,
     ):
         super().__init__()
         check_choice("prediction", predicts, PREDICTS)
+        if isinstance(time, str) and time:
+            check_choice("time", time, tuple(TIMES))
         self.network, self.predicts, self.sigma_data = network, predicts, sigma_data
-        self.schedule = schedule
-        if schedule is None:
-            time = time or "logsnr"
-        self.time = TIMES[check_choice("time", time, tuple(TIMES))] if isinstance(time, str) and time else time
+        self.schedule, self.time, self.with_divergence = schedule, time, with_divergence
+
+    # How it is made.
+
+    @classmethod
+    def of_eps(cls, eps_hat: Callable[..., Any], with_divergence: WithDivergence | None = None) -> "Denoiser":
+        """A function eps_hat(z, logsnr) in the channel z = sqrt(s(a)) x + sqrt(s(-a)) eps."""
+        return Denoiser(eps_hat, with_divergence=with_divergence)
+
+    @classmethod
+    def of_score(
+        cls, score: Callable[..., Any], schedule: Schedule, with_divergence: WithDivergence | None = None
+    ) -> "Denoiser":
+        """A score s(x_t, t) of the law that is noised by `schedule`."""
+        return Denoiser(score, "score", schedule, with_divergence=with_divergence)
+
+    @classmethod
+    def of_steps(cls, eps_hat: Callable[..., Any], schedule: DDPM) -> "Denoiser":
+        """A function eps_hat(x_t, step) of the whole steps (n,) int64 in 0 .. N-1 of a discrete schedule."""
+        return Denoiser(eps_hat, "eps", schedule, "step")
+
+    @staticmethod
+    def wrap(model: Any, predicts: str = "", schedule: Schedule | None = None, **words: Any) -> "Denoiser":
+        """A model of another library, recognised by its interface, or one from a path (`infolab.foreign.wrap`)."""
+        from infolab.foreign import wrap  # which makes Denoisers
+
+        return wrap(model, predicts, schedule, **words)
+
+    def given(self, *condition: Any, **named: Any) -> "Denoiser":
+        """The same network with its conditions fixed: what it is called with after x_t and the time.
+
+        Raises:
+            UserError: as it is called, where a tensor among them has another number of examples than x_t.
+        """
+
+        def call(x_t: Tensor, told: Tensor) -> Any:
+            for item in (*condition, *named.values()):
+                if isinstance(item, Tensor) and item.ndim and len(item) != len(x_t):
+                    raise UserError(f"{len(x_t)} samples and {len(item)} codes: expected one code a sample")
+            return self.call(x_t, told, *condition, **named)
+
+        return Denoiser(call, self.predicts, self.schedule, self.time, self.sigma_data)
+
+    # The views.
 
     def forward(self, z: Tensor, logsnr: Tensor, **condition: Any) -> Prediction:
-        """What the network says of z (n, ...) at log-SNRs a (n,), in the channel."""
+        """What the network says of z (batch..., event...) at log-SNRs a (batch...), in the channel."""
+        if self.predicts == "eps":
+            return read_vp("eps", self.eps(z, logsnr, **condition), z, logsnr)
         level = self.level(logsnr)
         return self.read(self.output(z, level, **condition), z, logsnr, level)
 
     def eps(self, z: Tensor, logsnr: Tensor, **condition: Any) -> Tensor:
-        """eps_hat alone, the function that `infolab.immse` and the like take."""
-        return self(z, logsnr, **condition).eps_hat
+        """eps_hat alone, E[eps | z] of the optimal denoiser, at log-SNRs a (batch...)."""
+        if self._takes_eps:
+            return self._call(z, logsnr, **condition)
+        level = self.level(logsnr)
+        out = self.output(z, level, **condition)
+        return out if self.predicts == "eps" else self.read(out, z, logsnr, level).eps_hat
 
     def score(self, x_t: Tensor, t: Tensor, schedule: Schedule, **condition: Any) -> Tensor:
-        """The score of x_t = alpha_t x + sigma_t eps at times t (n,) of any schedule, -eps_hat / sigma_t."""
+        """The score of x_t = alpha_t x + sigma_t eps at times t (batch...) of any schedule, -eps_hat / sigma_t."""
+        if self._takes_score(schedule):
+            return self._call(x_t, t, **condition)
         level = schedule.at(t)
-        z = x_t / append_dims(torch.hypot(level.alpha, level.sigma), x_t)
-        return -self.eps(z, level.logsnr, **condition) / append_dims(level.sigma, x_t)
+        return -self.eps(_in_channel(x_t, level, schedule), level.logsnr, **condition) / append_dims(level.sigma, x_t)
+
+    def score_and_divergence(
+        self, x_t: Tensor, t: Tensor, schedule: Schedule, probe: Tensor | None = None, **condition: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The score and its divergence sum_i ds_i / dx_i, of the shapes of x_t and t; both without a graph.
+
+        Args:
+            x_t: (batch..., event...).
+            t: times (batch...) of `schedule`.
+            schedule: of x_t.
+            probe: v of the shape of x_t with E v v^T = I, Rademacher (least variance) or Gaussian: Hutchinson's
+                unbiased estimate v^T (ds/dx) v, by one backward pass. None: exact, in closed form where that is known,
+                else by as many backward passes as the event has numbers.
+            condition: of the network.
+        """
+        closed = self._closed_form(x_t, t, schedule, condition) if probe is None else None
+        if closed is not None:
+            return closed
+        with torch.enable_grad():
+            x = x_t.detach().requires_grad_()
+            s = self.score(x, t, schedule, **condition)
+            if probe is not None:
+                pulled = torch.autograd.grad(s, x, probe)[0]
+                return s.detach(), (pulled * probe).flatten(t.ndim).sum(-1)
+            flat = s.flatten(t.ndim)
+            parts = [
+                torch.autograd.grad(flat[..., j].sum(), x, retain_graph=True)[0].flatten(t.ndim)[..., j]
+                for j in range(flat.shape[-1])
+            ]
+        return s.detach(), torch.stack(parts).sum(0)
+
+    def at_step(self, x: Tensor, step: Tensor, schedule: DDPM, **condition: Any) -> tuple[Tensor, Tensor | None]:
+        """eps_hat at whole steps of a discrete schedule, and v of a network that learns its variance.
+
+        Args:
+            x: x_i (n, event...), of which `schedule` made the noise.
+            step: i (n,) int64 in 0 .. N-1.
+            schedule: on its own schedule a network is called as in training; on another at the log-SNR of the steps.
+            condition: of the network.
+
+        Returns:
+            eps_hat, and v in [-1, 1] of log var = v' log beta + (1 - v') log beta~, v' = (v + 1)/2, of the shape of x;
+            None where the network has none, or the schedule is another one.
+        """
+        own = self.schedule
+        if not isinstance(own, DDPM) or self.time not in ("", "step") or not _same(own, schedule):
+            return self.eps(x, schedule.logsnr[step.cpu()].to(x), **condition), None
+        told = step if self.time == "step" else step.to(x) * own.time_per_step
+        out, v = self._both(x, told, **condition)
+        if self.predicts == "eps":
+            return out, v
+        at = step.cpu()
+        return self.read(out, x, own.logsnr[at], own.at(at.double())).eps_hat, v
+
+    def eps_at_step(self, x: Tensor, step: Tensor, schedule: DDPM, **condition: Any) -> Tensor:
+        """eps_hat of `at_step` alone, which samplers in whole steps take."""
+        return self.at_step(x, step, schedule, **condition)[0]
+
+    # What the network says, and what that means.
 
     def level(self, logsnr: Tensor) -> ScheduleValues:
-        """The level of the network's own schedule at log-SNRs (n,), float64 (on the CPU where a device has none)."""
+        """The level of the network's own schedule at log-SNRs, float64 (on the CPU where a device has none)."""
         schedule = self.schedule or LogsnrLine(high=1.0, low=-1.0)
         return schedule.at(schedule.logsnr_to_t(to_double(logsnr)))
 
@@ -136,19 +271,12 @@ class Denoiser(nn.Module):
         Raises:
             UserError: it is no tensor like x_t.
         """
-        scale = torch.hypot(level.alpha, level.sigma)
-        x_t = append_dims(scale.to(z), z) * z
-        sigma = level.sigma
+        x_t = z
+        if not preserves_variance(self.schedule):
+            x_t = append_dims(torch.hypot(level.alpha, level.sigma).to(z), z) * z
         if self.predicts == "edm-raw":
-            x_t = append_dims(torch.rsqrt(sigma**2 + self.sigma_data**2).to(z), z) * x_t
-        found = self.network(x_t, self._told(level).to(z), **condition)
-        found = getattr(found, "sample", found)
-        if not isinstance(found, Tensor) or found.shape != z.shape:
-            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise UserError(
-                f"the network returned {what}: expected a tensor of shape {tuple(z.shape)}, as it was given"
-            )
-        return found
+            x_t = append_dims(torch.rsqrt(level.sigma**2 + self.sigma_data**2).to(z), z) * x_t
+        return self._call(x_t, self._told(level).to(z), **condition)
 
     def read(self, output: Tensor, z: Tensor, logsnr: Tensor, level: ScheduleValues, predicts: str = "") -> Prediction:
         """What an output means, taken as `predicts` (default: as told).
@@ -188,157 +316,70 @@ class Denoiser(nn.Module):
         return append_dims(skip.to(z), z) * z + append_dims((sigma * sd * torch.rsqrt(total)).to(z), z) * out
 
     def _told(self, level: ScheduleValues) -> Tensor:
-        if not isinstance(self.time, str):
+        if callable(self.time):
             return self.time(level)
-        return self.schedule.logsnr_to_network_t(level.logsnr) if isinstance(self.schedule, DDPM) else level.t
+        if self.time:
+            return TIMES[self.time](level)
+        if self.schedule is None:
+            return level.logsnr
+        return self.schedule.time_per_step * level.t if isinstance(self.schedule, DDPM) else level.t
 
+    def call(self, x_t: Tensor, told: Tensor, *condition: Any, **named: Any) -> Any:
+        """What the network returns."""
+        return self.network(x_t, told, *condition, **named)
 
-# ----------
-# Schedules that users' models were trained on: EDM's sigma, rectified flow, cosine, and any alpha(t), sigma(t).
+    def _call(self, x_t: Tensor, told: Tensor, **condition: Any) -> Tensor:
+        return self._both(x_t, told, **condition)[0]
 
-
-def _level(t: Tensor, alpha: Tensor, sigma: Tensor, dalpha: Tensor, dsigma: Tensor) -> ScheduleValues:
-    """The level of any alpha(t) > 0 and sigma(t) > 0 with their derivatives."""
-    drift = dalpha / alpha
-    slope = 2 * (drift - dsigma / sigma)
-    return ScheduleValues(
-        t=t,
-        alpha=alpha,
-        sigma=sigma,
-        logsnr=2 * (alpha.log() - sigma.log()),
-        drift=drift,
-        g2=-(sigma**2) * slope,
-        dalpha_dt=dalpha,
-        dsigma_dt=dsigma,
-        dlogsnr_dt=slope,
-    )
-
-
-@dataclass(frozen=True)
-class EDM:
-    """x_sigma = x0 + sigma eps, time being sigma itself (Karras et al. 2022)."""
-
-    def at(self, t: Tensor) -> ScheduleValues:
-        """Return values and derivatives at sigma = t > 0."""
-        one = torch.ones_like(t)
-        return _level(t, one, t, torch.zeros_like(t), one)
-
-    def t_to_logsnr(self, t: Tensor) -> Tensor:
-        """Return -2 log sigma."""
-        return -2 * t.log()
-
-    def logsnr_to_t(self, logsnr: Tensor) -> Tensor:
-        """Return exp(-logsnr / 2)."""
-        return torch.exp(-logsnr / 2)
-
-    def prior_std(self, T: float) -> float:
-        """Return T: x_T is N(0, T^2) where T is large beside the data."""
-        return T
-
-
-@dataclass(frozen=True)
-class RectifiedFlow:
-    """x_t on the straight line between data and noise (Liu et al. 2023; Lipman et al. 2023).
-
-    Attributes:
-        noise_first: False: x_t = (1 - t) x0 + t eps, data at t = 0 (rectified flow, Stable Diffusion 3); True:
-            x_t = t x0 + (1 - t) eps, noise at t = 0 (flow matching). The velocity is dx_t/dt in either.
-    """
-
-    noise_first: bool = False
-
-    def at(self, t: Tensor) -> ScheduleValues:
-        """Return values and derivatives at t in (0, 1)."""
-        one = torch.ones_like(t)
-        if self.noise_first:
-            return _level(t, t, 1 - t, one, -one)
-        return _level(t, 1 - t, t, -one, one)
-
-    def t_to_logsnr(self, t: Tensor) -> Tensor:
-        """Return 2 log((1 - t) / t), or the negative."""
-        falling = 2 * (torch.log1p(-t) - t.log())
-        return -falling if self.noise_first else falling
-
-    def logsnr_to_t(self, logsnr: Tensor) -> Tensor:
-        """Return s(-logsnr / 2), the share of noise, or s(logsnr / 2), that of data."""
-        return torch.sigmoid(logsnr / 2 if self.noise_first else -logsnr / 2)
-
-    def prior_std(self, T: float) -> float:
-        """Return 1, the noise at the far end."""
-        return 1.0
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """alpha_t = cos(pi t / 2), sigma_t = sin(pi t / 2) (Nichol and Dhariwal 2021 without offset; Salimans and Ho 2022).
-
-    log-SNR = -2 log tan(pi t / 2).
-    """
-
-    def at(self, t: Tensor) -> ScheduleValues:
-        """Return values and derivatives at t in (0, 1)."""
-        angle = t * (math.pi / 2)
-        slope = -2 * math.pi / torch.sin(2 * angle)
-        return values_of_logsnr(t, self.t_to_logsnr(t), slope)
-
-    def t_to_logsnr(self, t: Tensor) -> Tensor:
-        """Return -2 log tan(pi t / 2)."""
-        return -2 * torch.tan(t * (math.pi / 2)).log()
-
-    def logsnr_to_t(self, logsnr: Tensor) -> Tensor:
-        """Return (2 / pi) atan(exp(-logsnr / 2))."""
-        return torch.atan(torch.exp(-logsnr / 2)) * (2 / math.pi)
-
-    def prior_std(self, T: float) -> float:
-        """Return 1."""
-        return 1.0
-
-
-@dataclass(frozen=True)
-class Given:
-    """Any alpha(t) and sigma(t), differentiable, whose log-SNR falls or rises all the way; its inverse by bisection.
-
-    Attributes:
-        alpha, sigma: functions of t (a tensor), positive inside.
-        first, last: the times between which they are meant.
-    """
-
-    alpha: Callable[[Tensor], Tensor]
-    sigma: Callable[[Tensor], Tensor]
-    first: float = 0.0
-    last: float = 1.0
-
-    def __post_init__(self) -> None:
-        t = torch.linspace(self.first, self.last, 203, dtype=torch.float64)[1:-1]
-        steps = self.t_to_logsnr(t).diff()
-        if not bool(torch.isfinite(steps).all()) or not (bool((steps > 0).all()) or bool((steps < 0).all())):
+    def _both(self, x_t: Tensor, told: Tensor, **condition: Any) -> tuple[Tensor, Tensor | None]:
+        """The network's output of the shape of x_t, and the rest of its channels, which are as many."""
+        found = self.call(x_t, told, **condition)
+        found = getattr(found, "sample", found)
+        rest = None
+        if isinstance(self.schedule, DDPM) and isinstance(found, Tensor) and found.ndim == x_t.ndim > 1:
+            channels = x_t.shape[1]
+            if found.shape[1] == 2 * channels:
+                found, rest = found[:, :channels], found[:, channels:]
+        if not isinstance(found, Tensor) or found.shape != x_t.shape:
+            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise UserError(
-                f"alpha(t) and sigma(t) between {self.first:g} and {self.last:g}: expected positive functions whose "
-                "ratio falls, or rises, all the way"
+                f"the denoiser returned {what}: expected a tensor of shape {tuple(x_t.shape)}, as it was given"
             )
+        return found, rest
 
-    def at(self, t: Tensor) -> ScheduleValues:
-        """Return values, and derivatives by automatic differentiation, at t."""
-        alpha, dalpha = torch.func.jvp(self.alpha, (t,), (torch.ones_like(t),))[:2]
-        sigma, dsigma = torch.func.jvp(self.sigma, (t,), (torch.ones_like(t),))[:2]
-        return _level(t, alpha, sigma, dalpha, dsigma)
+    @property
+    def _takes_eps(self) -> bool:
+        """Whether the network itself is eps_hat(z, logsnr)."""
+        return self.schedule is None and self.predicts == "eps" and self.time in ("", "logsnr")
 
-    def t_to_logsnr(self, t: Tensor) -> Tensor:
-        """Return 2 log(alpha / sigma)."""
-        return 2 * (self.alpha(t).log() - self.sigma(t).log())
+    def _takes_score(self, schedule: Schedule) -> bool:
+        """Whether the network itself is the score at times of this schedule."""
+        return self.predicts == "score" and self.time in ("", "t") and _same(self.schedule, schedule)
 
-    def logsnr_to_t(self, logsnr: Tensor) -> Tensor:
-        """Return the time of each log-SNR to float64's rounding; beyond the ends the nearer end."""
-        wanted = logsnr.double()
-        low, high = (torch.full_like(wanted, float(end)) for end in (self.first, self.last))
-        middle = torch.tensor([0.25, 0.75], dtype=torch.float64) * (self.last - self.first) + self.first
-        falls = bool(self.t_to_logsnr(middle).diff() < 0)
-        for _ in range(60):
-            t = (low + high) / 2
-            before = (self.t_to_logsnr(t) > wanted) == falls  # the time that is sought comes later
-            low, high = torch.where(before, t, low), torch.where(before, high, t)
-        return ((low + high) / 2).to(logsnr)
+    def _closed_form(
+        self, x_t: Tensor, t: Tensor, schedule: Schedule, condition: dict[str, Any]
+    ) -> tuple[Tensor, Tensor] | None:
+        if self.with_divergence is None:
+            return None
+        if self._takes_score(schedule):
+            return self.with_divergence(x_t, t, **condition)
+        if not self._takes_eps:
+            return None
+        level = schedule.at(t)
+        eps_hat, divergence = self.with_divergence(_in_channel(x_t, level, schedule), level.logsnr, **condition)
+        divergence = -divergence / level.sigma
+        if not preserves_variance(schedule):
+            divergence = divergence / torch.hypot(level.alpha, level.sigma)
+        return -eps_hat / append_dims(level.sigma, x_t), divergence
 
-    def prior_std(self, T: float) -> float:
-        """Return sigma(T)."""
-        return float(self.sigma(torch.tensor(float(T), dtype=torch.float64)))
+
+def _in_channel(x_t: Tensor, level: ScheduleValues, schedule: Schedule) -> Tensor:
+    """z of the channel that has the log-SNR of x_t."""
+    return x_t if preserves_variance(schedule) else x_t / append_dims(torch.hypot(level.alpha, level.sigma), x_t)
+
+
+def _same(one: Schedule | None, other: Schedule) -> bool:
+    """Whether two schedules are one; of discrete ones, whether their steps have the same noise."""
+    if isinstance(one, DDPM) and isinstance(other, DDPM):
+        return one is other or torch.equal(one.betas, other.betas)
+    return one is not None and (one is other or one == other)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from infolab.arrays import load_function, read_array, tensor_of
 from infolab.config import called_as, default_device, parse_options
+from infolab.denoise import Denoiser
 from infolab.device import has_float64, on_cpu, pick_device
 from infolab.errors import RunFailedError, UserError, run_main
-from infolab.likelihood import exact_divergence
 from infolab.mixture import GaussianMixture
 from infolab.progress import Progress
 from infolab.schedules import VP
@@ -207,7 +207,7 @@ def main() -> None:
 
 
 def kl_to_mixture(
-    score: Callable[[Tensor, Tensor], Tensor],
+    model: Denoiser,
     law: GaussianMixture,
     schedule: VP,
     *,
@@ -215,11 +215,11 @@ def kl_to_mixture(
     steps: int = 0,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """KL(p0 || p_theta) in nats of a 1-D mixture p0 and the model with the score s(x, t), with its checks.
+    """KL(p0 || p_theta) in nats of a 1-D mixture p0 and the model, with its checks.
 
     Args:
-        score: s(x, t), x (n, 1) and t (n,) float64, float32 on a device that has no float64; its derivative in x is
-            taken by autograd, exactly.
+        model: the model, whose score is asked for at x (n, 1) and t (n,) float64, float32 on a device that has no
+            float64; its derivative in x is exact.
         law: p0, 1-D, with densities.
         schedule: the VP SDE.
         T: diffusion time.
@@ -239,12 +239,12 @@ def kl_to_mixture(
     steps = steps or flow_steps(reach, std)
     x = middle + mode_grid(reach, std)
     log_p0 = law.log_prob(x[:, None])
-    both = exact_divergence(score)
     dtype = torch.float64 if has_float64(device) else torch.float32
 
     def of_grid(state: Tensor, t: float) -> tuple[Tensor, Tensor]:
         points = state.reshape(-1, 1).to(device)
-        s, slope = both(points, torch.full((state.numel(),), t, dtype=dtype, device=device))
+        times = torch.full((state.numel(),), t, dtype=dtype, device=device)
+        s, slope = model.score_and_divergence(points, times, schedule)
         return on_cpu(s).reshape(state.shape), on_cpu(slope).reshape(state.shape)
 
     evaluations = 4 * (steps + steps // 2) * len(x)
@@ -291,11 +291,11 @@ def _report(config: KlConfig) -> None:
             raise UserError(f"--{name} is missing: give {what}")
     if not (0 < config.std < math.inf and 0 < config.T < math.inf) or config.steps < 0 or config.steps == 1:
         raise UserError("--std and --T must be positive and finite, --steps 0 or at least 2")
-    score = load_function(config.score, "--score")
+    score, schedule = load_function(config.score, "--score"), VP(config.beta_min, config.beta_max)
     found = kl_to_mixture(
-        _checked(score, config.score),
+        Denoiser.of_score(_checked(score, config.score), schedule),
         _law(config),
-        VP(config.beta_min, config.beta_max),
+        schedule,
         T=config.T,
         steps=config.steps,
         device=pick_device(config.device),

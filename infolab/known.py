@@ -11,22 +11,19 @@ from torch import Tensor
 
 from infolab import mi
 from infolab.calibrate import Case, Outcome, from_values, stratified
+from infolab.denoise import Denoiser
 from infolab.empirical import mutual_information, mutual_information_batch
 from infolab.epochs import DebiasedTime, UniformTime
 from infolab.estimate import mean_and_se
 from infolab.likelihood import (
     ElboDraw,
-    ScoreAndDivergence,
     draw_probe,
     elbo,
     elbo_from_denoising,
-    exact_divergence,
-    hutchinson,
     ode_log_likelihood,
 )
 from infolab.mixture import GaussianMixture
 from infolab.noise import derive, generator
-from infolab.sample import Score
 from infolab.schedules import VP, logsnr_to_alpha_sigma
 from infolab.toy import make, swiss_roll, two_modes
 
@@ -179,6 +176,10 @@ def gaussian_score_and_divergence(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]
     return gaussian_score(x, t), -_precision(t).sum(-1)
 
 
+GAUSSIAN = Denoiser.of_score(gaussian_score, SCHEDULE, gaussian_score_and_divergence)
+"""The exact model of N(0, diag(VARIANCES))."""
+
+
 def gaussian_kl_to_prior(T: float) -> float:
     """KL(N(0, alpha_T^2 V + sigma_T^2) || N(0, I)) = 1/2 sum (v - 1 - log v)."""
     end = 1 / _precision(torch.tensor(T, dtype=torch.float64))
@@ -196,14 +197,14 @@ def mixture_in(d: int) -> GaussianMixture:
     return GaussianMixture(torch.tensor([0.5, 0.3, 0.2]), means[:, :d], 0.25)
 
 
-def score_of(law: GaussianMixture) -> Score:
-    """Exact score of the noised law, as a function of (x, t)."""
+def scored(law: GaussianMixture) -> Denoiser:
+    """The exact model of a law, by its score on `SCHEDULE`; its divergence is left to automatic differentiation."""
 
     def score(x: Tensor, t: Tensor) -> Tensor:
         level = SCHEDULE.at(t)
         return law.score_at(x, level.alpha, level.sigma)
 
-    return score
+    return Denoiser.of_score(score, SCHEDULE)
 
 
 def _precision(t: Tensor) -> Tensor:
@@ -217,7 +218,7 @@ def _gaussian_entropy() -> float:
 
 def _ode_gaussian(T: float, size: int, seed: int) -> Outcome:
     x = gaussian_points(100 * size, seed)
-    solved = ode_log_likelihood(gaussian_score_and_divergence, SCHEDULE, x, T)
+    solved = ode_log_likelihood(GAUSSIAN, SCHEDULE, x, T)
     # The flow carries N(0, V) to N(0, V_T) linearly, and the model's law is the pull-back of N(0, I).
     stretch = 1 / torch.sqrt(_precision(torch.tensor(T, dtype=torch.float64)) * VARIANCES)
     normal = torch.distributions.Normal(0.0, 1.0)
@@ -229,7 +230,7 @@ def _ode_gaussian(T: float, size: int, seed: int) -> Outcome:
 
 def _ode_kl_gaussian(size: int, seed: int) -> Outcome:
     x = gaussian_points(100 * size, seed)
-    solved = ode_log_likelihood(gaussian_score_and_divergence, SCHEDULE, x, 1.0)
+    solved = ode_log_likelihood(GAUSSIAN, SCHEDULE, x, 1.0)
     log_p = -0.5 * (x**2 / VARIANCES + torch.log(2 * math.pi * VARIANCES)).sum(-1)
     return from_values(0.0, log_p - solved.log_p, solved.evaluations, SOLVER_ERROR)
 
@@ -237,7 +238,7 @@ def _ode_kl_gaussian(size: int, seed: int) -> Outcome:
 def _ode_kl(law: Callable[[], GaussianMixture], points: int, size: int, seed: int) -> Outcome:
     exact = law()
     x = exact.sample(points * size, generator(seed, "ode"))
-    solved = ode_log_likelihood(exact_divergence(score_of(exact)), SCHEDULE, x, 1.0)
+    solved = ode_log_likelihood(scored(exact), SCHEDULE, x, 1.0)
     # KL(p_T || prior) at T = 1 is about alpha_T^2 |mean|^2 / 2 < 5e-5 and inside the solver's error bound.
     return from_values(0.0, exact.log_prob(x) - solved.log_p, solved.evaluations, SOLVER_ERROR)
 
@@ -245,7 +246,7 @@ def _ode_kl(law: Callable[[], GaussianMixture], points: int, size: int, seed: in
 def _ode_nll(d: int, size: int, seed: int) -> Outcome:
     law = mixture_in(d)
     x = law.sample(500 * size, generator(seed, "nll"))
-    solved = ode_log_likelihood(exact_divergence(score_of(law)), SCHEDULE, x, 1.0)
+    solved = ode_log_likelihood(scored(law), SCHEDULE, x, 1.0)
     return from_values(law.entropy_quadrature().value, -solved.log_p, solved.evaluations, SOLVER_ERROR)
 
 
@@ -253,7 +254,7 @@ def _ode_hutchinson(size: int, seed: int) -> Outcome:
     law = mixture_in(3)
     x = law.sample(200 * size, generator(seed, "hutchinson"))
     probe = draw_probe("rademacher", tuple(x.shape), generator(seed, "probe")).double()
-    solved = ode_log_likelihood(hutchinson(score_of(law), probe), SCHEDULE, x, 1.0)
+    solved = ode_log_likelihood(scored(law), SCHEDULE, x, 1.0, probe=probe)
     # On the same points, so that the difference to 0 is what the random probe adds.
     return from_values(0.0, law.log_prob(x) - solved.log_p, solved.evaluations, SOLVER_ERROR)
 
@@ -265,24 +266,23 @@ def _draw(x: Tensor, seed: int) -> ElboDraw:
     return ElboDraw(u, eps, eps_T)
 
 
-def _elbo_values(form: str, score: Score, both: ScoreAndDivergence, x: Tensor, T: float, seed: int) -> Tensor:
+def _elbo_values(form: str, model: Denoiser, x: Tensor, T: float, seed: int) -> Tensor:
     debiased = DebiasedTime(SCHEDULE, T)
     if form == "denoising":
-        return elbo_from_denoising(score, SCHEDULE, x, debiased, _draw(x, seed))
-    return elbo(both, SCHEDULE, x, UniformTime(T) if form == "uniform" else debiased, _draw(x, seed))
+        return elbo_from_denoising(model, SCHEDULE, x, debiased, _draw(x, seed))
+    return elbo(model, SCHEDULE, x, UniformTime(T) if form == "uniform" else debiased, _draw(x, seed))
 
 
 def _elbo_gaussian(form: str, T: float, size: int, seed: int) -> Outcome:
     x = gaussian_points(20_000 * size, seed)
-    values = _elbo_values(form, gaussian_score, gaussian_score_and_divergence, x, T, seed)
+    values = _elbo_values(form, GAUSSIAN, x, T, seed)
     return from_values(-_gaussian_entropy() - gaussian_kl_to_prior(T), values, evaluations=1)
 
 
 def _elbo_mixture(form: str, d: int, T: float, size: int, seed: int) -> Outcome:
     law = mixture_in(d)
-    score = score_of(law)
     x = law.sample(20_000 * size, generator(seed, "elbo mixture"))
-    values = _elbo_values(form, score, exact_divergence(score), x, T, seed)
+    values = _elbo_values(form, scored(law), x, T, seed)
     # At T >= 1 KL(p_T || prior) is below 5e-5.
     return from_values(-law.entropy_quadrature().value, values, evaluations=1, bias_bound=1e-4)
 

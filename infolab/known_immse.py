@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from infolab.calibrate import Case, Outcome
+from infolab.denoise import Denoiser
+from infolab.exact import mixture_denoiser
 from infolab.immse import (
     Bins,
     Curve,
-    Denoiser,
     GaussianReference,
     NllEstimate,
     continuous_nll,
@@ -37,7 +38,7 @@ class Law:
 
     Attributes:
         sample: (n, generator) -> (n, d) float64.
-        eps_hat: the optimal denoiser.
+        denoiser: the optimal one.
         entropy_nats: E[-log p] or E[-log P].
         d: dimensions.
         bins: the grid of a discrete law.
@@ -45,7 +46,7 @@ class Law:
     """
 
     sample: Callable[[int, torch.Generator], Tensor]
-    eps_hat: Denoiser
+    denoiser: Denoiser
     entropy_nats: float
     d: int
     bins: Bins | None = None
@@ -66,13 +67,13 @@ def gaussian(d: int, decades: float) -> Law:
     def sample(n: int, source: torch.Generator) -> Tensor:
         return (torch.randn(n, d, generator=source, dtype=torch.float64) * (logs / 2).exp()) @ turn.T
 
-    return Law(sample, reference.eps_hat, reference.entropy_nats, d, None, reference.log_prob)
+    return Law(sample, Denoiser.of_eps(reference.eps_hat), reference.entropy_nats, d, None, reference.log_prob)
 
 
 def mixture(law: GaussianMixture, entropy_nats: float | None = None) -> Law:
     """A mixture; its entropy by quadrature unless given."""
     entropy = law.entropy_quadrature().value if entropy_nats is None else entropy_nats
-    return Law(law.sample, law.eps_hat, entropy, law.d, None, law.log_prob)
+    return Law(law.sample, mixture_denoiser(law), entropy, law.d, None, law.log_prob)
 
 
 def far_modes(d: int) -> Law:
@@ -110,13 +111,13 @@ def points(n: int, d: int, levels: int) -> Law:
     codes = torch.randperm(levels**d, generator=generator(n, "points", d))[:n]
     where = torch.stack([codes // levels**i % levels for i in range(d)], 1).double()
     law = GaussianMixture(torch.ones(n), where, 0.0)
-    return Law(law.sample, law.eps_hat, math.log(n), d, Bins(0.0, 1.0, levels))
+    return Law(law.sample, mixture_denoiser(law), math.log(n), d, Bins(0.0, 1.0, levels))
 
 
 def two_points() -> Law:
     """x = +-1: log 2."""
     law = GaussianMixture(torch.ones(2), torch.tensor([[-1.0], [1.0]]), 0.0)
-    return Law(law.sample, law.eps_hat, math.log(2), 1, Bins(-1.0, 2.0, 2))
+    return Law(law.sample, mixture_denoiser(law), math.log(2), 1, Bins(-1.0, 2.0, 2))
 
 
 LAWS: dict[str, Callable[[], Law]] = {
@@ -138,7 +139,9 @@ def estimate(
 ) -> tuple[NllEstimate, Curve]:
     """The NLL of n draws of a law under its optimal denoiser, and the curve."""
     x = law.sample(n, generator(seed, "known", n))
-    found = estimate_nll(law.eps_hat, x, law.reference(), bins=law.bins, points=count, integrator=integrator, seed=seed)
+    found = estimate_nll(
+        law.denoiser, x, law.reference(), bins=law.bins, points=count, integrator=integrator, seed=seed
+    )
     return found["continuous" if law.bins is None else "discrete"], found.curve
 
 
@@ -168,12 +171,12 @@ def _ensemble(size: int, seed: int) -> Outcome:
     """Two members that are each right on one side of log-SNR 3 only."""
     law = three_modes(2)
     x, reference = law.sample(256 * size, generator(seed, "ensemble")), law.reference()
-    grid = make_grid(widen_range(law.eps_hat, x, reference), 60)
+    grid = make_grid(widen_range(law.denoiser, x, reference), 60)
 
     def member(sign: int, z: Tensor, logsnr: Tensor) -> Tensor:
-        return torch.where(sign * (logsnr[:, None] - 3) > 0, 1.0, 0.5) * law.eps_hat(z, logsnr)
+        return torch.where(sign * (logsnr[:, None] - 3) > 0, 1.0, 0.5) * law.denoiser.eps(z, logsnr)
 
-    curves = [measure_curve(partial(member, sign), x, grid, reference, seed=seed) for sign in (1, -1)]
+    curves = [measure_curve(Denoiser.of_eps(partial(member, sign)), x, grid, reference, seed=seed) for sign in (1, -1)]
     return _outcome(law.entropy_nats, ensemble_nll(curves))
 
 
@@ -182,8 +185,9 @@ def _pointwise(size: int, seed: int) -> Outcome:
     law = make("swiss_roll").mixture  # type: ignore[attr-defined]
     x = law.sample(32, generator(seed, "pointwise"))
     reference = GaussianReference.fit(law.sample(2000, generator(0, "reference")))
-    logsnr_range = widen_range(law.eps_hat, law.sample(256, generator(1, "reference")), reference)
-    found = pointwise_nll(law.eps_hat, x, reference, make_grid(logsnr_range, 64), draws=4 * size, seed=seed)
+    exact = mixture_denoiser(law)
+    logsnr_range = widen_range(exact, law.sample(256, generator(1, "reference")), reference)
+    found = pointwise_nll(exact, x, reference, make_grid(logsnr_range, 64), draws=4 * size, seed=seed)
     # All points share the noise, so their errors add up rather than average.
     se = float(found.se_nats.mean())
     return Outcome(
@@ -196,8 +200,8 @@ def _loss(size: int, seed: int) -> Outcome:
     law = three_modes(2)
     reference = law.reference()
     x = law.sample(4000 * size, generator(seed, "loss"))
-    logsnr_range = widen_range(law.eps_hat, x, reference)
-    losses = nll_loss(law.eps_hat, x, generator(seed, "loss noise"), logsnr_range, stratified=False)
+    logsnr_range = widen_range(law.denoiser, x, reference)
+    losses = nll_loss(law.denoiser, x, generator(seed, "loss noise"), logsnr_range, stratified=False)
     value = float(losses.mean()) + nll_offset(reference, logsnr_range)
     # The reference's spectrum is that of 2,000 other draws; beyond the range it stands in with its own error.
     return Outcome(

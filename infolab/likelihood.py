@@ -1,7 +1,6 @@
 """Likelihood of data under a diffusion model: by the probability-flow ODE, and bounded below by the ELBO."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +8,11 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from infolab.denoise import Denoiser
 from infolab.device import has_float64
 from infolab.epochs import DebiasedTime, UniformTime
 from infolab.errors import RunFailedError
-from infolab.sample import Score
 from infolab.schedules import Schedule, append_dims
-
-ScoreAndDivergence = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(x, t) -> score (shape of x) and its divergence, exact or estimated (batch...)."""
 
 DETAIL_VARIANCE = 0.1
 """Variance per dimension that a good denoiser cannot tell from noise: 0.03 to 1 serve logit images about equally."""
@@ -29,39 +25,8 @@ def log_normal(x: Tensor, std: float | Tensor, batch_dims: int) -> Tensor:
     return -0.5 * squared - x[(0,) * batch_dims].numel() * (0.5 * math.log(2 * math.pi) + std.log())
 
 
-def exact_divergence(score: Score) -> ScoreAndDivergence:
-    """Score with its exact divergence by d backward passes; for small d and vectors x (batch..., d)."""
-
-    def both(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            s = score(x, t)
-            parts = [torch.autograd.grad(s[..., j].sum(), x, retain_graph=True)[0][..., j] for j in range(x.shape[-1])]
-        return s.detach(), torch.stack(parts).sum(0)
-
-    return both
-
-
-def hutchinson(score: Score, probe: Tensor) -> ScoreAndDivergence:
-    """Score with Hutchinson's unbiased estimate v^T (ds/dx) v of its divergence, one backward pass.
-
-    Args:
-        score: s(x, t).
-        probe: v, of the shape of x, with E v v^T = I: Rademacher (least variance) or Gaussian.
-    """
-
-    def both(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            s = score(x, t)
-            pulled = torch.autograd.grad(s, x, probe)[0]
-        return s.detach(), (pulled * probe).flatten(t.ndim).sum(-1)
-
-    return both
-
-
 def draw_probe(kind: str, shape: tuple[int, ...], source: torch.Generator) -> Tensor:
-    """A probe for `hutchinson`: `rademacher` (+-1 with equal odds) or `gaussian`."""
+    """A probe for Hutchinson's estimate of a divergence: `rademacher` (+-1 with equal odds) or `gaussian`."""
     if kind == "rademacher":
         return torch.randint(0, 2, shape, generator=source).float() * 2 - 1
     return torch.randn(shape, generator=source)
@@ -78,11 +43,12 @@ class OdeLikelihood:
 
 @torch.no_grad()
 def ode_log_likelihood(
-    score: ScoreAndDivergence,
+    model: Denoiser,
     schedule: Schedule,
     x0: Tensor,
     T: float | Tensor,
     *,
+    probe: Tensor | None = None,
     tolerance: float = 1e-5,
     heun_steps: int = 0,
 ) -> OdeLikelihood:
@@ -91,10 +57,11 @@ def ode_log_likelihood(
     dx/dt = f - g^2 s / 2 from 0 to T, log p(x0) = log N(x_T; 0, std^2 I) + Int_0^T div(f - g^2 s / 2) dt.
 
     Args:
-        score: score and divergence at (x, t); called with tensors of the dtype of x0.
+        model: the model; called with tensors of the dtype of x0.
         schedule: the forward process.
         x0: data (batch..., event...).
         T: diffusion time, a number or one per leading batch entry (broadcastable to the batch shape).
+        probe: of the shape of x0, for Hutchinson's estimate of the divergence; None: exact.
         tolerance: absolute and relative tolerance of the adaptive solver (dopri5 of torchdiffeq).
         heun_steps: when positive, this many steps of Heun's rule instead (two evaluations each).
 
@@ -117,7 +84,7 @@ def ode_log_likelihood(
         x = state[0].to(x0.dtype)
         t = times * u.to(x0.dtype)
         level = schedule.at(t)
-        s, divergence = score(x, t)
+        s, divergence = model.score_and_divergence(x, t, schedule, probe)
         # Time runs over u = t/T in [0, 1], so that networks of different T are solved side by side.
         dx = append_dims(times * level.drift, x) * x - append_dims(times * level.g2 / 2, x) * s
         dlog = times * (d * level.drift - level.g2 / 2 * divergence)
@@ -155,7 +122,12 @@ class ElboDraw:
 
 @torch.no_grad()
 def elbo(
-    score: ScoreAndDivergence, schedule: Schedule, x0: Tensor, time: UniformTime | DebiasedTime, draw: ElboDraw
+    model: Denoiser,
+    schedule: Schedule,
+    x0: Tensor,
+    time: UniformTime | DebiasedTime,
+    draw: ElboDraw,
+    probe: Tensor | None = None,
 ) -> Tensor:
     """One draw per row of the ELBO of the plug-in reverse SDE (Huang et al. 2021, eq. 24), a lower bound of log p(x0).
 
@@ -163,11 +135,12 @@ def elbo(
     weighted by the inverse of its density. Unbiased for the bound.
 
     Args:
-        score: score and divergence at (x, t).
+        model: the model.
         schedule: the forward process.
         x0: data (n, event...).
         time: law of t: `UniformTime(T)` or `DebiasedTime(schedule, T)` (uniform in log-SNR, less variance).
         draw: times and noise.
+        probe: as in `ode_log_likelihood`.
 
     Returns:
         Values (n,), in nats.
@@ -175,13 +148,13 @@ def elbo(
     t, density = time.sample(draw.u)
     level = schedule.at(t)
     x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * draw.eps
-    s, divergence = score(x_t, t)
+    s, divergence = model.score_and_divergence(x_t, t, schedule, probe)
     integrand = -level.g2 * (0.5 * _dot(s, s) + divergence) + x0[0].numel() * level.drift
     return _log_prior(schedule, x0, time, draw) + integrand / density
 
 
 @torch.no_grad()
-def elbo_from_denoising(score: Score, schedule: Schedule, x0: Tensor, time: DebiasedTime, draw: ElboDraw) -> Tensor:
+def elbo_from_denoising(model: Denoiser, schedule: Schedule, x0: Tensor, time: DebiasedTime, draw: ElboDraw) -> Tensor:
     """The same bound as `elbo`, without a divergence and with far less variance.
 
     Given x0, E div s(x_t) = E s . eps / sigma (Stein's identity), so the integrand -g^2 (|s|^2/2 + div s) has the same
@@ -191,7 +164,7 @@ def elbo_from_denoising(score: Score, schedule: Schedule, x0: Tensor, time: Debi
     v = `DETAIL_VARIANCE`. Any v is unbiased; a good one cuts the variance.
 
     Args:
-        score: s(x, t).
+        model: the model.
         schedule, x0, time, draw: as in `elbo`.
 
     Returns:
@@ -200,7 +173,7 @@ def elbo_from_denoising(score: Score, schedule: Schedule, x0: Tensor, time: Debi
     t, density = time.sample(draw.u)
     level = schedule.at(t)
     x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * draw.eps
-    s = score(x_t, t)
+    s = model.score(x_t, t, schedule)
     d = x0[0].numel()
     integrand = -level.g2 * (0.5 * _dot(s, s) + _dot(s, draw.eps) / level.sigma) + d * level.drift
     seen = level.sigma**2 / (level.sigma**2 + DETAIL_VARIANCE * level.alpha**2)

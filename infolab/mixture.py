@@ -100,6 +100,28 @@ class GaussianMixture:
                 parts.append(-torch.einsum("bk,bke,kde->bd", r, pulls, self.eigenvectors))
         return torch.cat(parts).reshape(x_t.shape).to(x_t)
 
+    def divergence_at(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return the divergence of `score_at`, the Laplacian of log p_t at x_t (..., d), shape (...), float64.
+
+        sum_j r_j (|p_j - mean p|^2 - tr C_j^-1), C_j = alpha^2 S_j + sigma^2 I, p_j = C_j^-1 (x_t - alpha m_j).
+        """
+        parts = []
+        for logits, x, a, variances, pulls in self._blocks(x_t, alpha, sigma):
+            r = torch.softmax(logits, 1)
+            # The spread of the pulls about their mean, so that nothing cancels between far modes.
+            if self.eigenvectors is None:
+                v = variances[..., 0]
+                spread, trace = torch.zeros_like(v), self.d / v
+                for i in range(self.d):  # one coordinate at a time: no table of size b k d
+                    pull = (x[:, i : i + 1] - a * self.means[:, i]) / v
+                    spread = spread + (pull - (r * pull).sum(1, keepdim=True)).square()
+            else:
+                pull = torch.einsum("bke,kde->bkd", pulls, self.eigenvectors)
+                mean = (r[..., None] * pull).sum(1, keepdim=True)
+                spread, trace = (pull - mean).square().sum(-1), (1 / variances).sum(-1)
+            parts.append((r * (spread - trace)).sum(1))
+        return torch.cat(parts).reshape(x_t.shape[:-1])
+
     def posterior_mean_at(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return E[x0 | x_t] = sum_j r_j (m_j + alpha S_j (alpha^2 S_j + sigma^2 I)^-1 (x_t - alpha m_j))."""
         parts = []

@@ -15,11 +15,11 @@ from torch import Tensor
 from infolab import atomic
 from infolab.config import called_as, parse_options
 from infolab.convention import suspect
+from infolab.denoise import Denoiser
 from infolab.errors import run_main
 from infolab.estimate import Estimate, mean_and_se, nats_to_bpd
 from infolab.immse import (
     Curve,
-    Denoiser,
     GaussianReference,
     LogsnrRange,
     NllEstimate,
@@ -195,7 +195,7 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
     config.check()
     problem = nll_inputs_of(config)
     model = model_of(config, problem.x)
-    denoiser, device = model.eps, model.device
+    denoiser, device = model.denoiser, model.device
     other = other_denoiser(config, problem.x, device) if config.against else None
     batches = (problem.transform(part) for part in problem.fit.split(4096))
     floor = problem.bins.step**2 / 12 if problem.bins else 0.0
@@ -211,8 +211,8 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
         sys.stderr.write("warning: all values are whole numbers, which have no density: give --discrete-step 1\n")
     if config.estimator == "ode":
         spectrum = LogsnrRange.from_spectrum(reference.spectrum, clip=config.clip)
-        suspicion = suspect(model.told, problem.x, reference, spectrum, config.seed, transform)
-        _warn_of(config, suspicion.reading)
+        suspicion = suspect(denoiser, problem.x, reference, spectrum, config.seed, transform)
+        _warn_of(config, denoiser.predicts, suspicion.reading)
         report = _ode_report(config, problem, denoiser, reference, spectrum, transform)
         report["evaluations"] += spent + suspicion.evaluations
         return report
@@ -221,9 +221,9 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
         _save(config.per_example, nll_by_example(found.curve))
     gaussian, gaussian_se = found.curve.spread(-found.curve.log_normal["raw"])
     if found.own.value > float(gaussian) + 2 * float(gaussian_se):
-        suspicion = suspect(model.told, problem.x, reference, found.where.range, config.seed, transform)
+        suspicion = suspect(denoiser, problem.x, reference, found.where.range, config.seed, transform)
         spent += suspicion.evaluations
-        _warn_of(config, suspicion.reading)
+        _warn_of(config, denoiser.predicts, suspicion.reading)
         if suspicion.reading is None:
             sys.stderr.write(
                 "note: the model is worse than the Gaussian of the data: if it should not be, check --predicts, "
@@ -237,11 +237,11 @@ def _all_whole(x: Tensor) -> bool:
     return bool((x == x.round()).all()) and float(x.abs().max()) * torch.finfo(x.dtype).eps < 1
 
 
-def _warn_of(config: NllConfig, reading: str | None) -> None:
+def _warn_of(config: NllConfig, told: str, reading: str | None) -> None:
     if reading is not None:
         remedy = "its checkpoint may say it wrongly" if config.checkpoint else f"--predicts={reading}"
         sys.stderr.write(
-            f"warning: taken as {config.predicts} the model's output fits the data far worse than taken as {reading}: "
+            f"warning: taken as {told} the model's output fits the data far worse than taken as {reading}: "
             f"it seems to return {reading} ({remedy})\n"
         )
 

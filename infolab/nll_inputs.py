@@ -12,11 +12,11 @@ from infolab.arrays import check_out, load_function, read_array, tensor_of
 from infolab.config import default_device
 from infolab.data import NAMES, load
 from infolab.data.places import default_data_dir
-from infolab.denoise import EDM, PREDICTS, TIMES, Cosine, RectifiedFlow
-from infolab.denoise import Denoiser as Denoise
+from infolab.denoise import PREDICTS, TIMES, Denoiser
 from infolab.device import pick_device
 from infolab.errors import UserError, check_choice
-from infolab.immse import Bins, Denoiser
+from infolab.immse import Bins
+from infolab.model_schedules import EDM, Cosine, RectifiedFlow
 from infolab.noise import generator
 from infolab.schedules import DDPM, VE, VP, Schedule
 from infolab.toy import TOYS, make
@@ -218,10 +218,9 @@ def _blurred(x: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Model:
-    """A model as told, its eps_hat(z, logsnr), and where its tensors lie."""
+    """A model as told, and where its tensors lie."""
 
-    told: Denoise
-    eps: Denoiser
+    denoiser: Denoiser
     device: torch.device
 
 
@@ -233,10 +232,8 @@ def model_of(config: NllConfig, x: Tensor) -> Model:
     """
     device = pick_device(config.place)
     if config.checkpoint:
-        network = _from_checkpoint(config.checkpoint, x, device)
-        return Model(Denoise(network), network, device)
-    told = _from_function(config, config.denoiser, "--denoiser", x)
-    return Model(told, _eps(config, told), device)
+        return Model(_from_checkpoint(config.checkpoint, x, device), device)
+    return Model(_from_function(config, config.denoiser, "--denoiser", x), device)
 
 
 def other_denoiser(config: NllConfig, x: Tensor, device: torch.device) -> Denoiser:
@@ -246,7 +243,7 @@ def other_denoiser(config: NllConfig, x: Tensor, device: torch.device) -> Denois
         UserError: neither.
     """
     if ":" in config.against and not Path(config.against).exists():
-        return _eps(config, _from_function(config, config.against, "--against", x))
+        return _from_function(config, config.against, "--against", x)
     return _from_checkpoint(config.against, x, device)
 
 
@@ -256,12 +253,7 @@ def _from_checkpoint(path: str, x: Tensor, device: torch.device) -> Denoiser:
     return load_denoiser(path, tuple(x.shape[1:])).to(device)
 
 
-def _eps(config: NllConfig, told: Denoise) -> Denoiser:
-    """eps_hat(z, logsnr): the function itself, where it is that already."""
-    return told.eps if config.told_otherwise else told.network
-
-
-def _from_function(config: NllConfig, name: str, option: str, x: Tensor) -> Denoise:
+def _from_function(config: NllConfig, name: str, option: str, x: Tensor) -> Denoiser:
     """A function of the user's, in the convention that the options tell."""
     function, called = load_function(name, option), f"{option} {name}"
     kind = "float64" if x.dtype == torch.float64 else "float32"  # grey levels are brought to float32
@@ -272,7 +264,7 @@ def _from_function(config: NllConfig, name: str, option: str, x: Tensor) -> Deno
     def call(z: Tensor, told: Tensor) -> Tensor:
         return tensor_of(function, (z, told), called, expected)
 
-    return Denoise(call, config.predicts, SCHEDULES[config.schedule](), config.time, config.sigma_data)
+    return Denoiser(call, config.predicts, SCHEDULES[config.schedule](), config.time, config.sigma_data)
 
 
 def _examples(name: str, config: NllConfig) -> Tensor:

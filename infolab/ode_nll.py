@@ -8,18 +8,12 @@ import torch
 from torch import Tensor
 
 from infolab.data.images import dequantization_noise
+from infolab.denoise import Denoiser
 from infolab.device import on_cpu
 from infolab.errors import RunFailedError, UserError
-from infolab.immse import Bins, Denoiser, GaussianReference, LogsnrRange
+from infolab.immse import Bins, GaussianReference, LogsnrRange
 from infolab.immse.measure import pilot_gap, rows_of_a_call
-from infolab.likelihood import (
-    ScoreAndDivergence,
-    draw_probe,
-    exact_divergence,
-    hutchinson,
-    log_normal,
-    ode_log_likelihood,
-)
+from infolab.likelihood import draw_probe, log_normal, ode_log_likelihood
 from infolab.noise import BLOCK, blocks, generator
 from infolab.schedules import LogsnrLine, append_dims, logsnr_to_alpha_sigma
 
@@ -87,8 +81,8 @@ def ode_nll(
             part = part + bins.step * (u - 0.5)
             shift += d * math.log(bins.step)
         part = part - mean.to(part)
-        score = _with_divergence(_score(denoiser, line, mean.to(part)), part, seed, block.start)
-        found = ode_log_likelihood(score, line, alpha * part, 1.0, tolerance=tolerance)
+        centred, probe = _about(denoiser, line, mean.to(part)), _probe(part, seed, block.start)
+        found = ode_log_likelihood(centred, line, alpha * part, 1.0, probe=probe, tolerance=tolerance)
         end = on_cpu(found.x_T).double()
         log_p = on_cpu(found.log_p).double() - log_normal(end, 1.0, 1) + _log_end(reference, end, where.low)
         values.append(-log_p - shift)
@@ -109,35 +103,32 @@ def _blocks(x: Tensor, batch: int, transform: Callable[[Tensor], Tensor]) -> Ite
         yield block, transform(x[block])
 
 
-def _score(denoiser: Denoiser, line: LogsnrLine, mean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """The score about the mean: of z - alpha mu."""
+def _about(denoiser: Denoiser, line: LogsnrLine, mean: Tensor) -> Denoiser:
+    """The model of x - mu, by its score at times of the line: that of z - alpha mu."""
 
     def score(z: Tensor, t: Tensor) -> Tensor:
         logsnr = line.t_to_logsnr(t)
         alpha, sigma = (append_dims(v, z) for v in logsnr_to_alpha_sigma(logsnr))
-        eps_hat = denoiser(z + alpha * mean, logsnr)
-        if eps_hat.shape != z.shape:
-            raise UserError(f"the denoiser returned shape {tuple(eps_hat.shape)} for z of shape {tuple(z.shape)}")
+        eps_hat = denoiser.eps(z + alpha * mean, logsnr)
         if not eps_hat.requires_grad:
             raise UserError(
                 "the denoiser has no gradient in z, which --estimator ode needs: compute it without no_grad"
             )
         return -eps_hat / sigma
 
-    return score
+    return Denoiser.of_score(score, line)
 
 
-def _with_divergence(
-    score: Callable[[Tensor, Tensor], Tensor], part: Tensor, seed: int, first: int
-) -> ScoreAndDivergence:
+def _probe(part: Tensor, seed: int, first: int) -> Tensor | None:
+    """For Hutchinson's estimate; None where the divergence is computed exactly."""
     if part.ndim == 2 and part.shape[1] <= EXACT:
-        return exact_divergence(score)
+        return None
     # A probe for each block of the noise streams, so that it does not depend on the batch.
     rows = [
         draw_probe("rademacher", (BLOCK, *part.shape[1:]), generator(seed, "nll", "probe", number))
         for number in range(first // BLOCK, (first + len(part) - 1) // BLOCK + 1)
     ]
-    return hutchinson(score, torch.cat(rows)[: len(part)].to(part))
+    return torch.cat(rows)[: len(part)].to(part)
 
 
 # ----------

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infolab.denoise import read_vp
+from infolab.denoise import Denoiser
 from infolab.device import Network
 from infolab.errors import UserError
 from infolab.files import DamagedFileError, load_json, reading
 from infolab.nn.unet import UNet, UNetConfig, iddpm_cifar10_config, load_iddpm_state
 from infolab.schedules import DDPM
-from infolab.variational import StepModel
 
 # ----------
 # What diffusers' scheduler_config.json says of a model's training: betas, what it predicts, its reverse variance.
@@ -90,8 +89,8 @@ IDDPM_STEPS = 4000
 FILES = "expected config.json and diffusion_pytorch_model.safetensors (or .bin)"
 
 
-class PretrainedDenoiser(nn.Module):
-    """eps_hat(z, logsnr) of a network that was trained on whole steps, the time interpolated in log-SNR, per sample.
+class PretrainedDenoiser(Denoiser):
+    """A network that was trained on whole steps, as a denoiser; the time is interpolated in log-SNR, per sample.
 
     At the log-SNR of a step it is fed what training fed it there; beyond the ends of its schedule the time is held.
 
@@ -117,35 +116,14 @@ class PretrainedDenoiser(nn.Module):
         architecture: dict[str, Any] | None = None,
         predicts: str = "eps",
     ):
-        super().__init__()
+        super().__init__(network, predicts, schedule)
         self.architecture = {**(architecture or {}), "name": name}
-        self.network, self.schedule, self.shape = network, schedule, shape
-        self.name, self.variance, self.levels, self.predicts = name, variance, levels, predicts
-
-    def forward(self, z: Tensor, logsnr: Tensor) -> Tensor:
-        """eps_hat at z (n, c, h, w) and log-SNR (n,)."""
-        t = self.schedule.logsnr_to_network_t(logsnr.detach().cpu().double()).to(z)
-        return self._eps(self.network(z, t)[:, : self.shape[0]], z, logsnr)
-
-    def _eps(self, out: Tensor, z: Tensor, logsnr: Tensor) -> Tensor:
-        """eps_hat of what the network puts out at z and log-SNR (n,)."""
-        return out if self.predicts == "eps" else read_vp(self.predicts, out, z, logsnr).eps_hat
+        self.shape, self.name, self.variance, self.levels = shape, name, variance, levels
 
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
         return next(self.parameters()).device
-
-    def step_model(self) -> StepModel:
-        """eps_hat and the variance's v at whole steps, fed as in training: i for DDPM, 1,000 i / N for IDDPM."""
-        scale = self.schedule.time_per_step
-
-        def model(x_t: Tensor, step: Tensor) -> tuple[Tensor, Tensor | None]:
-            out = self.network(x_t, step.to(x_t) * scale)
-            eps_hat = self._eps(out[:, : self.shape[0]], x_t, self.schedule.logsnr.to(x_t.device)[step])
-            return eps_hat, out[:, self.shape[0] :] if out.shape[1] > self.shape[0] else None
-
-        return model
 
 
 def load_iddpm(path: Path, size: UNetConfig | None = None) -> PretrainedDenoiser:
@@ -163,17 +141,18 @@ def load_iddpm(path: Path, size: UNetConfig | None = None) -> PretrainedDenoiser
         state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(isinstance(item, Tensor) for item in state.values()):
         raise UserError(f"'{path}' holds no state dict of tensors: expected IDDPM's .pt")
-    denoiser = _iddpm(size, f"iddpm[{path.stem}]")
+    network = UNet(size)
     with reading(path, "a state dict of numbers", "expected IDDPM's .pt"):
-        load_iddpm_state(denoiser.network, state)
-    return denoiser
+        load_iddpm_state(network, state)
+    return _iddpm(network, f"iddpm[{path.stem}]")
 
 
-def _iddpm(size: UNetConfig, name: str) -> PretrainedDenoiser:
+def _iddpm(network: UNet, name: str) -> PretrainedDenoiser:
+    size = network.config
     shape = (size.in_channels, size.image_size, size.image_size)
     variance = "learned" if size.learn_sigma else "large"
     architecture = {"unet": dataclasses.asdict(size)}
-    return PretrainedDenoiser(UNet(size), DDPM.cosine(IDDPM_STEPS), shape, name, variance, architecture=architecture)
+    return PretrainedDenoiser(network, DDPM.cosine(IDDPM_STEPS), shape, name, variance, architecture=architecture)
 
 
 class _DiffusersNetwork(Network):
@@ -215,7 +194,7 @@ def rebuild(architecture: dict[str, Any]) -> PretrainedDenoiser:
     if "unet" in architecture:
         unet: dict[str, Any] = architecture["unet"]
         fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in unet.items()}
-        return _iddpm(UNetConfig(**fields), architecture["name"])
+        return _iddpm(UNet(UNetConfig(**fields)), architecture["name"])
     from diffusers import UNet2DModel
 
     network = UNet2DModel.from_config(architecture["diffusers"])
@@ -234,7 +213,7 @@ def _ddpm(unet: Any, scheduler: dict[str, Any], name: str) -> PretrainedDenoiser
 
 
 # ----------
-# One denoiser eps_hat(z, logsnr) from a path: this lab's runs, IDDPM's .pt, a Hugging Face DDPM folder.
+# One denoiser from a path: this lab's runs, IDDPM's .pt, a Hugging Face DDPM folder.
 
 EXPECTED = (
     "expected the folder of an image run (runs/itdiffusion/<set>/<id>), IDDPM's .pt, or a folder with diffusers' "
@@ -242,8 +221,8 @@ EXPECTED = (
 )
 
 
-def load_denoiser(path: str | Path, data_shape: tuple[int, ...] | None = None) -> nn.Module:
-    """The denoiser at `path`, in evaluation mode, as a function (z (n, c, h, w), logsnr (n,)) -> eps_hat.
+def load_denoiser(path: str | Path, data_shape: tuple[int, ...] | None = None) -> Denoiser:
+    """The denoiser at `path`, in evaluation mode.
 
     It has `name` (for tables), `levels` (grey levels of its training images in [-1, 1]), `device` and `variance`. Of a
     run with several members the first is taken; `RUN@1` names the second.
@@ -269,7 +248,7 @@ def split_member(path: str | Path) -> tuple[Path, str]:
     return (Path(before), member) if at and member.isdigit() and not whole.exists() else (whole, "")
 
 
-def _load(place: Path, member: str) -> nn.Module:
+def _load(place: Path, member: str) -> Denoiser:
     if place.is_file() and place.suffix == ".safetensors":
         place = place.parent
     if place.is_dir():
@@ -283,7 +262,7 @@ def _load(place: Path, member: str) -> nn.Module:
     return load_iddpm(place)
 
 
-def _load_run(place: Path, member: int) -> nn.Module:
+def _load_run(place: Path, member: int) -> Denoiser:
     """A run of this lab, read by the paper that made it (in a clone; the installed library has no papers)."""
     try:
         paper = importlib.import_module("itdiffusion.checkpoint")
@@ -299,7 +278,7 @@ def _is_hugging_face(folder: Path) -> bool:
     return False
 
 
-def _check_shape(denoiser: nn.Module, place: Path, data_shape: tuple[int, ...]) -> None:
+def _check_shape(denoiser: Denoiser, place: Path, data_shape: tuple[int, ...]) -> None:
     expected = getattr(denoiser, "shape", None)
     if expected is not None and tuple(data_shape) != tuple(expected):
         raise UserError(

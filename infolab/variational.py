@@ -2,22 +2,19 @@
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from infolab.baselines import log_normal_mass
+from infolab.denoise import Denoiser
 from infolab.device import to_double
 from infolab.errors import UserError, check_choice
 from infolab.estimate import Estimate, mean_and_se
 from infolab.noise import generator
 from infolab.schedules import DDPM
 from infolab.storage import Keep, unkept
-
-StepModel = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""(x_i (n, ...), step i (n,) int64) -> eps_hat, of the shape of x_i, and the variance's v in [-1, 1] or None."""
 
 VARIANCES = ("large", "small", "learned")
 PIECE = 4096  # network evaluations of a piece, about (and all images at one step at least)
@@ -86,7 +83,7 @@ class VariationalBound:
     @torch.no_grad()
     def terms(
         self,
-        model: StepModel,
+        model: Denoiser,
         x: Tensor,
         *,
         steps: int = 0,
@@ -98,7 +95,7 @@ class VariationalBound:
         """The terms of every image.
 
         Args:
-            model: eps_hat and v at whole steps.
+            model: the model, asked for eps_hat and v at whole steps (`Denoiser.at_step`).
             x: images in [-1, 1] (n, ...), floating point.
             steps: how many of the transitions are evaluated, one in each of so many strata of equal weight in log-SNR;
                 0: all of them.
@@ -134,7 +131,7 @@ class VariationalBound:
         )
 
     @torch.no_grad()
-    def reconstruction(self, model: StepModel, x: Tensor, *, seed: int = 0, batch: int = 512, first: int = 0) -> Tensor:
+    def reconstruction(self, model: Denoiser, x: Tensor, *, seed: int = 0, batch: int = 512, first: int = 0) -> Tensor:
         """L_0 of every image alone, (n,); arguments as in `terms`."""
         return self._at(model, x, 0, (seed, -1, first), batch)
 
@@ -171,7 +168,7 @@ class VariationalBound:
         index = torch.searchsorted(mass.cumsum(0), u.double() / steps).clamp(max=last - 1)
         return index + 1, 1 / (steps * mass[index])
 
-    def _at(self, model: StepModel, x: Tensor, step: int, noise: tuple[int, int, int], batch: int) -> Tensor:
+    def _at(self, model: Denoiser, x: Tensor, step: int, noise: tuple[int, int, int], batch: int) -> Tensor:
         """L_t (or L_0) of all images at one step, (n,) float64; noise: seed, number of the draw, first image."""
         seed, draw, first = noise
         parts = []
@@ -180,14 +177,14 @@ class VariationalBound:
             parts.append(self._one(model, x[start : start + NOISE_BLOCK], step, source, batch))
         return torch.cat(parts)
 
-    def _one(self, model: StepModel, x: Tensor, step: int, source: torch.Generator, batch: int) -> Tensor:
+    def _one(self, model: Denoiser, x: Tensor, step: int, source: torch.Generator, batch: int) -> Tensor:
         """L_t (or L_0) of images x at one step, (n,) float64."""
         eps = torch.randn(x.shape, generator=source).to(x)
         alpha, sigma = math.sqrt(self.schedule.abar[step]), math.sqrt(-math.expm1(self.schedule.log_abar[step]))
         parts = []
         for x0, noise in zip(x.split(batch), eps.split(batch), strict=True):
             x_t = alpha * x0 + sigma * noise
-            eps_hat, v = model(x_t, torch.full((len(x0),), step, device=x.device))
+            eps_hat, v = model.at_step(x_t, torch.full((len(x0),), step, device=x.device), self.schedule)
             x0_hat = (x_t - sigma * eps_hat) / alpha
             x0_hat = x0_hat.clamp(-1, 1) if self.clip else x0_hat
             if step == 0:
@@ -220,22 +217,3 @@ class VariationalBound:
         low = torch.where(x0 < -1 + half, -torch.inf, (x0 - half - mean) / std)
         high = torch.where(x0 > 1 - half, torch.inf, (x0 + half - mean) / std)
         return -log_normal_mass(low, high).flatten(1).sum(1)
-
-
-def continuous_model(denoiser: Callable[[Tensor, Tensor], Tensor], schedule: DDPM) -> StepModel:
-    """A denoiser eps_hat(z, logsnr) as a model at the schedule's whole steps, without a variance of its own."""
-
-    def model(x_t: Tensor, step: Tensor) -> tuple[Tensor, Tensor | None]:
-        return denoiser(x_t, schedule.logsnr[step.cpu()].to(x_t)), None
-
-    return model
-
-
-def network_model(network: Callable[[Tensor, Tensor], Tensor], channels: int, steps: int) -> StepModel:
-    """A network of IDDPM's layout at whole steps: fed 1,000 i / N, its channels beyond `channels` are v."""
-
-    def model(x_t: Tensor, step: Tensor) -> tuple[Tensor, Tensor | None]:
-        out = network(x_t, step.to(x_t) * (1000 / steps))
-        return out[:, :channels], out[:, channels:] if out.shape[1] > channels else None
-
-    return model

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infolab import atomic
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.files import DamagedFileError, load_json, reading
 from infolab.immse import GaussianReference, LogsnrRange
@@ -19,7 +20,7 @@ from itdiffusion.images_model import HEADS, GaussianHead, Head, ImageDenoiser, I
 ARCHITECTURES = "members.json"
 
 
-def load_run(folder: Path, index: int) -> nn.Module:
+def load_run(folder: Path, index: int) -> Denoiser:
     """Member `index` of the run in `folder` (runs/itdiffusion/<set>/<id>).
 
     Raises:
@@ -35,7 +36,7 @@ def load_run(folder: Path, index: int) -> nn.Module:
     state = _part(tensors, "model/", index) | _part(tensors, "ema/", index)
     member = config.members[index]
     with reading(folder, "the folder of an image run, whose settings and weights fit", "run its training again"):
-        denoiser = _empty(config, member, state) if member in HEADS else rebuild(_architecture(folder, index))
+        denoiser: Denoiser = _empty(config, member, state) if member in HEADS else rebuild(_architecture(folder, index))
         denoiser.load_state_dict(state)
         return denoiser
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infolab import distributed
 from infolab.baselines import VARIANCE_FLOOR, fit_categorical_mixture, fit_gaussian_levels, per_pixel_histogram_bpd
 from infolab.data import ImageSet
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.estimate import Estimate, nats_to_bpd
 from infolab.immse import (
@@ -33,7 +34,7 @@ from infolab.pretrained import PretrainedDenoiser
 from infolab.sample import StepNoise, reverse_sde, walk_in_pieces
 from infolab.schedules import DDPM, LogsnrLine, append_dims, logsnr_to_alpha_sigma
 from infolab.storage import Keep, under, unkept
-from infolab.variational import NOISE_BLOCK, BoundTerms, VariationalBound, continuous_model
+from infolab.variational import NOISE_BLOCK, BoundTerms, VariationalBound
 from itdiffusion.images_model import ImagesConfig, step_of, to_unit
 from itdiffusion.images_train import Members
 from itdiffusion.tables import ImageBaseline
@@ -142,28 +143,23 @@ def pictures(
 
 
 @torch.no_grad()
-def draw(config: ImagesConfig, member: nn.Module, train: ImageSet, law: LogsnrRange, keep: Keep = unkept) -> Tensor:
+def draw(config: ImagesConfig, member: Denoiser, train: ImageSet, law: LogsnrRange, keep: Keep = unkept) -> Tensor:
     """Images in [-1, 1] by the reverse SDE on a line of log-SNRs, the last step being the denoiser's x_hat."""
     shape, device = (config.samples, *train.shape), train.images.device
     line = LogsnrLine(law.high, min(LOWEST, law.low))
-
-    def score(z: Tensor, t: Tensor) -> Tensor:
-        logsnr = line.t_to_logsnr(t)
-        return -member(z, logsnr) / append_dims(logsnr_to_alpha_sigma(logsnr)[1], z)
-
     start = torch.randn(shape, generator=generator(config.seed, "prior")).to(device)
     noise = StepNoise([config.seed], "sampler", shape, device)
 
     def walk(z: Tensor, part: range) -> dict[str, Tensor]:
         steps = config.sample_steps
-        return {"x": reverse_sde(score, line, z, 1.0, steps, lambda step: noise(step)[0], part=part)}
+        return {"x": reverse_sde(member, line, z, 1.0, steps, lambda step: noise(step)[0], part=part)}
 
     z = start
     for kept in walk_in_pieces(keep, "samples", start, config.sample_steps, walk):
         z = kept["x"].to(start)
     last = torch.full((len(z),), line.high, device=device)
     alpha, sigma = (append_dims(part, z) for part in logsnr_to_alpha_sigma(last))
-    return (z - sigma * member(z, last)) / alpha
+    return (z - sigma * member.eps(z, last)) / alpha
 
 
 def _grid(pixels: Tensor) -> np.ndarray:
@@ -175,7 +171,7 @@ def _grid(pixels: Tensor) -> np.ndarray:
 
 
 def variational_rows(
-    config: ImagesConfig, member: nn.Module, test: ImageSet, settings: dict[str, Any], keep: Keep = unkept
+    config: ImagesConfig, member: Denoiser, test: ImageSet, settings: dict[str, Any], keep: Keep = unkept
 ) -> list[dict[str, Any]]:
     """Rows of `itdiffusion/nll`: the bound of the grey levels' mass, then that of the density of [-1, 1] images.
 
@@ -184,10 +180,9 @@ def variational_rows(
     process takes whole blocks of the images. `keep` keeps what is measured piece by piece.
     """
     if isinstance(member, PretrainedDenoiser):
-        schedule, model, variance = member.schedule, member.step_model(), member.variance
+        schedule, variance = member.schedule, member.variance
     else:
         schedule, variance = DDPM.linear(), "large"
-        model = continuous_model(member, schedule)
     mass = VariationalBound(schedule, variance, levels=test.levels)
     density = VariationalBound(schedule, variance)
     steps = max(0, config.variational_steps)
@@ -196,8 +191,8 @@ def variational_rows(
     parts: list[tuple[BoundTerms, torch.Tensor]] = []
     if len(x):
         drawn = {"seed": config.seed, "batch": config.eval_batch, "first": first}
-        terms = mass.terms(model, x, steps=steps, keep=keep, **drawn)
-        narrow = keep("density", lambda: {"values": density.reconstruction(model, x, **drawn)})
+        terms = mass.terms(member, x, steps=steps, keep=keep, **drawn)
+        narrow = keep("density", lambda: {"values": density.reconstruction(member, x, **drawn)})
         parts.append((terms, narrow["values"]))
     whole = [part for found in distributed.gather(parts) for part in found]
     of_mass = _joined([terms for terms, _ in whole])
@@ -326,7 +321,7 @@ class ImagesEvaluation:
                 record["nll"] += variational_rows(self.config, member, self.test, settings, below)
         return records
 
-    def _curve(self, member: nn.Module, grid: LogsnrGrid, bins: Bins | None, keep: Keep) -> Curve:
+    def _curve(self, member: Denoiser, grid: LogsnrGrid, bins: Bins | None, keep: Keep) -> Curve:
         """The member's curve over all test images, merged from the processes' parts; of a density without bins."""
         n, size, rank = len(self.test), distributed.world_size(), distributed.rank()
         first, stop = rank * n // size, (rank + 1) * n // size

@@ -17,6 +17,7 @@ from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, Positive, RunCo
 from infolab.data import NAMES, ImageSet, load, registry
 from infolab.data.folders import load_folder
 from infolab.data.places import default_data_dir
+from infolab.denoise import Denoiser
 from infolab.device import PRECISIONS
 from infolab.errors import UserError, check_choice
 from infolab.immse import GaussianReference, LogsnrRange
@@ -334,8 +335,8 @@ class LevelsHead(Head):
         return deviation * alpha / sigma
 
 
-class ImageDenoiser(nn.Module):
-    """eps_hat(z, logsnr) of one member trained from scratch.
+class ImageDenoiser(Denoiser):
+    """One member trained from scratch.
 
     The network's time is t = 1/2 + (loc - logsnr) / (2 clip scale): 0 to 1 over the range of training, beyond it the
     line goes on.
@@ -350,8 +351,7 @@ class ImageDenoiser(nn.Module):
     """
 
     def __init__(self, size: UNetConfig, head: Head, seed: int, law: LogsnrRange, name: str, levels: int):
-        super().__init__()
-        self.network = UNet(dataclasses.replace(size, out_channels=head.width * size.in_channels), seed)
+        super().__init__(UNet(dataclasses.replace(size, out_channels=head.width * size.in_channels), seed))
         self.head = head
         self.name, self.variance = name, "large"
         self.shape = (size.in_channels, size.image_size, size.image_size)
@@ -361,7 +361,7 @@ class ImageDenoiser(nn.Module):
         self.register_buffer("law", torch.tensor([law.loc, law.scale, law.clip], dtype=torch.float32))
         self.register_buffer("grey_levels", torch.tensor(levels))
 
-    def forward(self, z: Tensor, logsnr: Tensor) -> Tensor:
+    def call(self, z: Tensor, logsnr: Tensor) -> Tensor:  # type: ignore[override]
         """eps_hat at z (n, c, h, w) and log-SNR (n,)."""
         a = logsnr.to(z)
         loc, scale, clip = self.law

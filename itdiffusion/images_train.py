@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from infolab import distributed
 from infolab.data import ImageSet, epoch_permutation
+from infolab.denoise import Denoiser
 from infolab.device import precision_label, staged
 from infolab.errors import UserError
 from infolab.immse import GaussianReference, LogsnrRange
@@ -51,7 +52,7 @@ def make_members(config: ImagesConfig, train: ImageSet, reference: GaussianRefer
     return members.train()
 
 
-def _with_dropout(denoiser: nn.Module, p: float) -> nn.Module:
+def _with_dropout(denoiser: Denoiser, p: float) -> Denoiser:
     for layer in denoiser.modules():
         if isinstance(layer, Dropout):
             layer.p = p
@@ -116,7 +117,7 @@ class ImagesObjective:
             set_dropout_generator(self.members, generator(config.seed, "dropout", step, part, rank, device=self.device))
         losses = []
         for member in self.members.values():
-            losses.append((weight * (noise - member(z, logsnr)).square().flatten(1).sum(1)).mean() / 2)
+            losses.append((weight * (noise - member.eps(z, logsnr)).square().flatten(1).sum(1)).mean() / 2)
         return torch.stack(losses) / config.parts
 
     def _index(self, step: int) -> Tensor:

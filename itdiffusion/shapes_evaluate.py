@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infolab.denoise import Denoiser
 from infolab.estimate import Estimate, mean_and_se, nats_to_bpd
 from infolab.immse import (
     Curve,
@@ -186,15 +187,9 @@ class ShapesEvaluation:
 
         def measure(members: list[int]) -> dict[str, Tensor]:
             chosen = model.select(members)
-
-            def score(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-                logsnr = self.line.t_to_logsnr(t)
-                eps_hat, divergence = chosen.value_and_divergence(x, logsnr)
-                sigma = logsnr_to_alpha_sigma(logsnr)[1]
-                return -eps_hat / sigma[..., None], -divergence / sigma
-
+            together = Denoiser.of_eps(chosen, chosen.value_and_divergence)
             points = self.validation[members]
-            solved = ode_log_likelihood(score, self.line, points, points.new_ones(1, 1), heun_steps=steps)
+            solved = ode_log_likelihood(together, self.line, points, points.new_ones(1, 1), heun_steps=steps)
             return {"log_p": solved.log_p}
 
         groups = torch.arange(len(self.members)).split(MEMBERS_AT_ONCE)
@@ -205,17 +200,12 @@ class ShapesEvaluation:
     def samples(self, model: ShapesModel, keep: Keep = unkept) -> Tensor:
         """Samples (k, n, 2) of the reverse SDE from N(0, I) at the lowest log-SNR."""
         n, steps = self.config.samples, self.config.sampler_steps
-
-        def score(x: Tensor, t: Tensor) -> Tensor:
-            logsnr = self.line.t_to_logsnr(t)
-            return -model(x, logsnr) / logsnr_to_alpha_sigma(logsnr)[1][..., None]
-
         start = torch.stack([torch.randn(n, 2, generator=generator(seed, "prior")) for seed in self.seeds])
         noise = StepNoise(self.seeds, "sampler", (n, 2), self.validation.device)
-        one = self.validation.new_ones(1, 1)
+        together, one = Denoiser.of_eps(model), self.validation.new_ones(1, 1)
 
         def walk(x: Tensor, part: range) -> dict[str, Tensor]:
-            return {"x": reverse_sde(score, self.line, x, one, steps, noise, part=part)}
+            return {"x": reverse_sde(together, self.line, x, one, steps, noise, part=part)}
 
         x = start
         for kept in walk_in_pieces(keep, "samples", start.to(self.validation), steps, walk):

@@ -4,7 +4,7 @@ import copy
 import csv
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from infolab.config import AtLeast, Distinct, OneOf, Positive, RunConfig, Share
 from infolab.data import registry
+from infolab.denoise import Denoiser
 from infolab.errors import UserError, check_choice
 from infolab.files import load_npy, read_text, reading
 from infolab.immse import GaussianReference
@@ -174,15 +175,15 @@ class ShapesModel(nn.Module):
             return out, jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
         return self._combine(out, z, logsnr), self.gaussians.divergence(jacobian, logsnr)
 
-    def denoiser(self, member: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """Member `member` alone: (z (n, d), logsnr (n,)) -> eps_hat (n, d)."""
+    def denoiser(self, member: int) -> Denoiser:
+        """Member `member` alone, at z (n, d), logsnr (n,)."""
         alone = self.select([member])
 
         @torch.no_grad()
         def eps_hat(z: Tensor, logsnr: Tensor) -> Tensor:
             return alone(z[None], logsnr[None].to(z.dtype))[0]
 
-        return eps_hat
+        return Denoiser.of_eps(eps_hat)
 
     def select(self, members: Sequence[int]) -> "ShapesModel":
         """The named members as a batch of their own, with copies of their present weights."""

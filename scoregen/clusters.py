@@ -11,6 +11,7 @@ from torch import Tensor
 
 from infolab.baselines import per_pixel_histogram_bpd
 from infolab.data import ImageSet
+from infolab.denoise import Denoiser
 from infolab.device import pick_device, precision_label, set_arithmetic
 from infolab.errors import run_main
 from infolab.estimate import mean_and_se
@@ -77,8 +78,9 @@ class ClusterEvaluation:
         reference = GaussianReference.fit(self._scaled(self.pair.train), floor=self.bins.step**2 / 12)
         # Right of `high` rounding finds every grey level: P(|noise| > D/2) is below e^-8 a pixel there.
         high = math.log(66 / self.bins.step**2)
+        model = Denoiser.of_eps(ChannelDenoiser(score, reference))
         found = estimate_nll(
-            ChannelDenoiser(score, reference), x, reference, bins=self.bins, points=self.config.nll_points, widen=False,
+            model, x, reference, bins=self.bins, points=self.config.nll_points, widen=False,
             logsnr_range=LogsnrRange.from_ends(LOWEST_LOGSNR, high), seed=self.config.seed,
             batch=self.config.eval_batch, keep=keep,
         )["discrete"]  # fmt: skip
@@ -100,10 +102,11 @@ class ClusterEvaluation:
         std = score.schedule.prior_std(1.0)
         x_T = std * torch.randn(shape, generator=generator(self.config.seed, "prior")).to(self.device)
         noise = StepNoise([self.config.seed], "sampler", shape, self.device)
+        model = Denoiser.of_score(score, score.schedule)
 
         def walk(x: Tensor, part: range) -> dict[str, Tensor]:
             steps = self.config.sde_steps
-            return {"x": reverse_sde(score, score.schedule, x, 1.0, steps, lambda step: noise(step)[0], part=part)}
+            return {"x": reverse_sde(model, score.schedule, x, 1.0, steps, lambda step: noise(step)[0], part=part)}
 
         drawn = x_T
         for kept in walk_in_pieces(keep, "samples", x_T, self.config.sde_steps, walk):

@@ -2,8 +2,8 @@
 
 import torch
 
-from infolab.denoise import EDM, Cosine, Given, RectifiedFlow
 from infolab.mixture import GaussianMixture
+from infolab.model_schedules import EDM, Cosine, Given, RectifiedFlow
 from infolab.schedules import DDPM, VE, VP
 
 DOUBLE = torch.float64

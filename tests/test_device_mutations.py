@@ -16,6 +16,7 @@ from diffusion.image_model import Denoised, ImageObjective, ImageScore
 from infolab import training
 from infolab.data import ImageSet, load
 from infolab.data.images import LogitTransform
+from infolab.denoise import Denoiser
 from infolab.device import pick_device
 from infolab.empirical import mutual_information_batch
 from infolab.errors import UserError
@@ -188,9 +189,9 @@ def test_bf16_features_with_float32_factors_are_noticed(monkeypatch):
 
 def float64_work():
     """Name -> what the product does in float64 where it can, and the module whose helper decides."""
-    score = lambda x, t: (-x, torch.full_like(t, -2.0))  # noqa: E731
+    model = Denoiser.of_score(lambda x, t: -x, VP(), lambda x, t: (-x, torch.full_like(t, -2.0)))
     return {
-        "ode": (infolab.likelihood, lambda: ode_log_likelihood(score, VP(), there(4, 2), 0.5, tolerance=0.1)),
+        "ode": (infolab.likelihood, lambda: ode_log_likelihood(model, VP(), there(4, 2), 0.5, tolerance=0.1)),
         "bound": (infolab.variational, lambda: VariationalBound(DDPM.linear(10)).prior(there(2, 3))),
         "information": (
             infolab.empirical,

@@ -16,6 +16,7 @@ from infolab.config import EXCLUDED_FROM_RUN_ID, AtLeast, OneOf, Positive, RunCo
 from infolab.data import NAMES, ImageSet, load
 from infolab.data.images import dequantization_noise, dequantize
 from infolab.data.places import default_data_dir
+from infolab.denoise import Denoiser
 from infolab.device import pick_device, staged
 from infolab.errors import UserError, run_main
 from infolab.immse import GaussianReference, LogsnrGrid, LogsnrRange, make_grid, pointwise_nll
@@ -76,14 +77,14 @@ class Denoisers(nn.Module):
         out = self.mlp(along / variance.sqrt(), logsnr / LOGSNR_SCALE)
         return (along * sigma / variance + root * out) @ self.eigenvectors.mT
 
-    def member(self, place: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """One member, (z (n, d), logsnr (n,)) -> eps_hat (n, d), at its present weights."""
+    def member(self, place: int) -> Denoiser:
+        """One member, at z (n, d), logsnr (n,), at its present weights."""
         alone = Denoisers.__new__(Denoisers)
         nn.Module.__init__(alone)
         alone.mlp = self.mlp.select([place])
         for name in GAUSSIAN:
             alone.register_buffer(name, getattr(self, name)[place : place + 1])
-        return lambda z, logsnr: alone(z[None], logsnr[None].to(z.dtype))[0]
+        return Denoiser.of_eps(lambda z, logsnr: alone(z[None], logsnr[None].to(z.dtype))[0])
 
 
 class DenoiserObjective:

@@ -3,7 +3,7 @@
 from infolab.immse.curve import Bins, Curve, merge
 from infolab.immse.estimate import estimate_nll, measure_curve_in_pieces, nll_loss, nll_offset, widen_range_in_a_piece
 from infolab.immse.grid import INTEGRATORS, LogsnrGrid, LogsnrRange, make_grid
-from infolab.immse.measure import Denoiser, measure_curve, widen_range
+from infolab.immse.measure import measure_curve, widen_range
 from infolab.immse.nll import (
     NllEstimate,
     PointwiseNll,
@@ -21,7 +21,6 @@ __all__ = [
     "INTEGRATORS",
     "Bins",
     "Curve",
-    "Denoiser",
     "GaussianReference",
     "LogsnrGrid",
     "LogsnrRange",

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infolab.denoise import Denoiser
 from infolab.immse.curve import Bins, Curve, empty_curve
 from infolab.immse.grid import LogsnrGrid, LogsnrRange, make_grid
-from infolab.immse.measure import Denoiser, kinds_of, measure_curve, rows_of_a_call, widen_range
+from infolab.immse.measure import kinds_of, measure_curve, rows_of_a_call, widen_range
 from infolab.immse.nll import NllEstimate, continuous_nll, dequantized_nll, discrete_nll
 from infolab.immse.reference import GaussianReference
 from infolab.noise import blocks
@@ -201,7 +202,7 @@ def nll_loss(
     NLL in nats (Kong et al. 2023, eq. 9 and app. B).
 
     Args:
-        denoiser: z (n, ...), logsnr (n,) -> eps_hat.
+        denoiser: the model in training.
         x: examples (n, ...).
         generator: source of log-SNRs and noise, on the CPU.
         logsnr_range: logistic law of the log-SNR.
@@ -214,7 +215,7 @@ def nll_loss(
     logsnr, weight = logsnr_range.sample(u)
     eps = torch.randn(x.shape, generator=generator).to(x)
     alpha, sigma = (append_dims(v.to(x), x) for v in logsnr_to_alpha_sigma(logsnr))
-    eps_hat = denoiser(alpha * x + sigma * eps, logsnr.to(x))
+    eps_hat = denoiser.eps(alpha * x + sigma * eps, logsnr.to(x))
     return 0.5 * weight.to(x) * (eps - eps_hat).square().flatten(1).sum(1)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infolab.data.images import dequantization_noise
+from infolab.denoise import Denoiser
 from infolab.errors import RunFailedError, UserError
 from infolab.immse.curve import Bins, Curve, add, empty_curve, log_mass_tail
 from infolab.immse.grid import LogsnrGrid, LogsnrRange, with_tail
@@ -19,9 +20,6 @@ from infolab.schedules import logsnr_to_alpha_sigma
 
 # ----------
 # Measuring a curve: the network is called here, once for raw, hard- and soft-rounded errors together.
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""z (n, ...) and logsnr (n,) -> eps_hat (n, ...), in the channel z = sqrt(s(a)) x + sqrt(s(-a)) eps."""
 
 ELEMENTS = 1 << 19  # numbers in one network call's input, unless `batch` says otherwise
 
@@ -50,7 +48,7 @@ def measure_curve(
     `batch` beyond rounding, and two denoisers measured with one seed see the same z. Errors are summed in float64.
 
     Args:
-        denoiser: see `Denoiser`; called with the dtype and device of the examples.
+        denoiser: the model; called with the dtype and device of the examples.
         x: examples (n, ...), or anything that `transform` makes examples of (grey levels, say).
         grid: log-SNR points.
         reference: Gaussian of the same data scale.
@@ -168,13 +166,7 @@ class _Channel:
         return double
 
     def _call(self, z: Tensor, logsnr: Tensor) -> Tensor:
-        eps_hat = self.denoiser(z.clone(), logsnr.clone())  # a user's function may write into what it is given
-        if eps_hat.shape != z.shape:
-            raise UserError(
-                f"the denoiser returned shape {tuple(eps_hat.shape)} for z of shape {tuple(z.shape)}: expected eps_hat "
-                "of the same shape"
-            )
-        return eps_hat
+        return self.denoiser.eps(z.clone(), logsnr.clone())  # a user's function may write into what it is given
 
 
 class _Store:

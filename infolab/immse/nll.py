@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from infolab.denoise import Denoiser
 from infolab.errors import UserError, check_choice
 from infolab.estimate import Estimate, nats_to_bpd
 from infolab.immse.curve import Curve, log_mass_tail, tail_from_ends
 from infolab.immse.grid import LogsnrGrid
-from infolab.immse.measure import ELEMENTS, Denoiser
+from infolab.immse.measure import ELEMENTS
 from infolab.immse.reference import GaussianReference
 from infolab.noise import derive, sobol
 from infolab.schedules import logsnr_to_alpha_sigma
@@ -410,7 +411,7 @@ def pointwise_nll(
             z = (alpha * part[:, None] + sigma * eps).reshape(-1, *x.shape[1:])
             logsnr = grid.logsnr.to(x).repeat(len(part))
             pieces = zip(z.split(rows), logsnr.split(rows), strict=True)
-            eps_hat = torch.cat([denoiser(*piece) for piece in pieces]).reshape(len(part), J, d)
+            eps_hat = torch.cat([denoiser.eps(*piece) for piece in pieces]).reshape(len(part), J, d)
             own = (eps - eps_hat).square().sum(-1).cpu().double()
             mean, deviation = reference.errors(
                 reference.project(part), eps.cpu()[None].expand(len(part), -1, -1), grid.logsnr

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from infolab.denoise import Denoiser
 from infolab.errors import UserError, check_choice
 from infolab.noise import SampleNoise, StepNoise
 from infolab.schedules import DDPM, Schedule, append_dims
@@ -15,9 +16,6 @@ from infolab.storage import Keep
 
 # ----------
 # Samplers in the steps of a discrete schedule: DDPM, DDIM in any number of steps, and DDIM run backwards.
-
-EpsModel = Callable[[Tensor, Tensor], Tensor]
-"""eps_hat(x_t, step): x_t (n, *event), step (n,) int64 in 0 .. N-1 as networks are fed; the shape of x_t out."""
 
 Noise = Callable[[int], Tensor]
 """Maps the number of a jump to standard normal noise of the shape of x_t (`infolab.sample.SampleNoise`)."""
@@ -27,21 +25,6 @@ ETA_PUBLISHED = 0.01
 
 CLEAN = -1
 """The place after step 0, where abar = 1: the data."""
-
-
-def given(network: Callable[[Tensor, Tensor, Tensor], Tensor], code: Tensor) -> EpsModel:
-    """The network eps_hat(x_t, step, a) with its code a (n, a_dim) fixed, for every sampler and for inversion.
-
-    Raises:
-        UserError: as the model is called, where x_t and the code have different numbers of examples.
-    """
-
-    def model(x_t: Tensor, step: Tensor) -> Tensor:
-        if len(x_t) != len(code):
-            raise UserError(f"{len(x_t)} samples and {len(code)} codes: expected one code a sample")
-        return network(x_t, step, code)
-
-    return model
 
 
 def grid(schedule: DDPM, steps: int) -> list[int]:
@@ -120,7 +103,8 @@ def jumps(schedule: DDPM, path: Sequence[int], eta: float = 0.0, variance: str =
 
 
 def walk(
-    model: EpsModel,
+    model: Denoiser,
+    schedule: DDPM,
     x: Tensor,
     path: Sequence[int],
     moves: Sequence[Jump],
@@ -131,7 +115,7 @@ def walk(
     """Take the jumps `moves` along `path`, one call of the model each; `first` is the number of the first jump."""
     for number, (step, move) in enumerate(zip(path, moves, strict=False), first):
         at = torch.full((len(x),), step, dtype=torch.int64, device=x.device)
-        x = move(x, model(x, at), clip)
+        x = move(x, model.eps_at_step(x, at, schedule), clip)
         if move.noise:
             if noise is None:
                 raise UserError("this sampler draws noise: give noise=SampleNoise(...), or eta = 0")
@@ -141,7 +125,7 @@ def walk(
 
 @torch.no_grad()
 def ddim(
-    model: EpsModel,
+    model: Denoiser,
     schedule: DDPM,
     x_T: Tensor,
     steps: int = 50,
@@ -152,8 +136,8 @@ def ddim(
     """DDIM in any number of steps (Song, Meng, Ermon 2021, eqs. 12 and 16).
 
     Args:
-        model: eps_hat(x_t, step).
-        schedule: the discrete schedule the model was trained with.
+        model: the model, asked for eps_hat at whole steps.
+        schedule: the discrete schedule whose steps are taken; the model's own, or any other.
         x_T: (n, *event), draws of the law at the last step (close to N(0, I)).
         steps: calls of the network, 1 .. N, at the steps of `grid`.
         eta: 0 is deterministic; 1 has DDPM's variance; the public code of Wang et al. (2023) takes 0.01.
@@ -167,17 +151,17 @@ def ddim(
         UserError: steps or eta out of range, or noise that is missing.
     """
     path = [*grid(schedule, steps), CLEAN]
-    return walk(model, x_T, path, jumps(schedule, path, check_eta(eta, noise)), noise, clip)
+    return walk(model, schedule, x_T, path, jumps(schedule, path, check_eta(eta, noise)), noise, clip)
 
 
 @torch.no_grad()
 def ddpm(
-    model: EpsModel, schedule: DDPM, x_T: Tensor, noise: Noise, variance: str = "small", clip: bool = False
+    model: Denoiser, schedule: DDPM, x_T: Tensor, noise: Noise, variance: str = "small", clip: bool = False
 ) -> Tensor:
     """Ancestral sampling over all N steps (Ho, Jain, Abbeel 2020, algorithm 2).
 
     Args:
-        model: eps_hat(x_t, step).
+        model: the model, asked for eps_hat at whole steps.
         schedule: the discrete schedule.
         x_T: (n, *event).
         noise: of each step but the last.
@@ -192,20 +176,20 @@ def ddpm(
     """
     check_choice("variance", variance, ("small", "large"))
     path = [*grid(schedule, schedule.steps), CLEAN]
-    return walk(model, x_T, path, jumps(schedule, path, 1.0, variance), noise, clip)
+    return walk(model, schedule, x_T, path, jumps(schedule, path, 1.0, variance), noise, clip)
 
 
 @torch.no_grad()
-def invert(model: EpsModel, schedule: DDPM, x0: Tensor, steps: int = 1000, rule: str = "predicted") -> Tensor:
+def invert(model: Denoiser, schedule: DDPM, x0: Tensor, steps: int = 1000, rule: str = "predicted") -> Tensor:
     """The x_T from which `ddim` with eta = 0 and as many steps returns x0: each of its jumps undone, nearly.
 
     A jump's own eps_hat is that of where it starts, which is not known yet. `published` takes that of where it ends
     instead (error of order 1/steps; 0.3% for Gaussian data at 1,000 steps). `predicted` asks at the point to which the
     eps_hat of the jump before leads (order 1/steps^2; 0.001%), with as many calls. Both begin with the eps_hat of x0 at
-    the lowest step visited. The model carries the code: pass given(network, code), the code of x0.
+    the lowest step visited. A model with codes carries that of x0: `model.given(code)`.
 
     Args:
-        model: eps_hat(x_t, step).
+        model: the model, asked for eps_hat at whole steps.
         schedule: the discrete schedule.
         x0: data (n, *event).
         steps: calls of the network, as in `ddim`.
@@ -227,7 +211,8 @@ def invert(model: EpsModel, schedule: DDPM, x0: Tensor, steps: int = 1000, rule:
             step = upper
         elif rule == "predicted":
             asked, step = move.undo(x, eps_hat), upper
-        eps_hat = model(asked, torch.full((len(x),), step, dtype=torch.int64, device=x.device))
+        at = torch.full((len(x),), step, dtype=torch.int64, device=x.device)
+        eps_hat = model.eps_at_step(asked, at, schedule)
         x = move.undo(x, eps_hat)
     return x
 
@@ -247,9 +232,6 @@ def check_eta(eta: float, noise: Noise | None) -> float:
 
 # ----------
 # Samplers in continuous time: the lambda family of reverse processes, by Euler-Maruyama steps.
-
-Score = Callable[[Tensor, Tensor], Tensor]
-"""Score s(x, t) of the noised law: x (batch..., event...), t (batch...), the shape of x out."""
 
 PIECE = 32
 """Steps after which a sampler's state is kept: those whose noise is drawn together (`StepNoise`)."""
@@ -276,7 +258,7 @@ def step_count(T: float, rule: str, steps_at_one: int) -> int:
 
 @torch.no_grad()
 def reverse_sde(
-    score: Score,
+    model: Denoiser,
     schedule: Schedule,
     x_T: Tensor,
     T: float | Tensor,
@@ -294,7 +276,7 @@ def reverse_sde(
     is taken at the forward time t = T - u that belongs to the state.
 
     Args:
-        score: s(x, t).
+        model: the model, asked for the score s(x, t).
         schedule: the forward process (f = drift x, g).
         x_T: starting points (batch..., event...), draws of the prior.
         T: diffusion time; a tensor broadcastable to the batch shape runs networks of different T side by side.
@@ -317,7 +299,7 @@ def reverse_sde(
     for step in range(steps) if part is None else part:
         t = T * (1 - step / steps)
         level = schedule.at(t)
-        s = score(x, t)
+        s = model.score(x, t, schedule)
         if observe is not None:
             observe(s, t)
         push = append_dims((1 - lam / 2) * level.g2 * size, x) * s
@@ -359,8 +341,8 @@ def walk_in_pieces(
 
 @torch.no_grad()
 def two_phase(
-    first: EpsModel,
-    second: EpsModel,
+    first: Denoiser,
+    second: Denoiser,
     schedule: DDPM,
     x_T: Tensor,
     split_step: int = 500,
@@ -373,7 +355,7 @@ def two_phase(
 
     Args:
         first: from noise, the vanilla diffusion model.
-        second: the rest, the model with a code from the prior: given(network, code).
+        second: the rest, the model with a code from the prior, `model.given(code)`.
         schedule: the discrete schedule of both.
         x_T: (n, *event).
         split_step: steps of the schedule, counted from the noise, that are the first model's (published: 500 of
@@ -391,14 +373,14 @@ def two_phase(
     path = [*grid(schedule, steps), CLEAN]
     moves = jumps(schedule, path, check_eta(eta, noise))
     count = sum(step >= schedule.steps - split_step for step in path[:-1])
-    x = walk(first, x_T, path, moves[:count], noise, clip)
-    return walk(second, x, path[count:], moves[count:], noise, clip, first=count)
+    x = walk(first, schedule, x_T, path, moves[:count], noise, clip)
+    return walk(second, schedule, x, path[count:], moves[count:], noise, clip, first=count)
 
 
 @torch.no_grad()
 def latent(
-    code_model: EpsModel,
-    network: Callable[[Tensor, Tensor, Tensor], Tensor],
+    code_model: Denoiser,
+    model: Denoiser,
     schedule: DDPM,
     a_T: Tensor,
     x_T: Tensor,
@@ -414,8 +396,8 @@ def latent(
     """A code drawn by a diffusion over codes, then a sample given that code (Preechakul et al. 2022, Wang et al. 2023).
 
     Args:
-        code_model: eps_hat(a_t, step) over codes with `centre` taken off and divided by `scale`.
-        network: eps_hat(x_t, step, a).
+        code_model: of codes with `centre` taken off and divided by `scale`.
+        model: of samples, its network called with x_t, the step and the code a.
         schedule: the discrete schedule of the samples.
         a_T: noise (n, a_dim) of the codes, drawn by DDIM with eta = 0.
         x_T: noise (n, *event) of the samples.
@@ -429,7 +411,7 @@ def latent(
     """
     code_schedule = code_schedule or schedule
     code = centre + scale * ddim(code_model, code_schedule, a_T, code_steps or code_schedule.steps)
-    return ddim(given(network, code), schedule, x_T, steps, eta, noise, clip), code
+    return ddim(model.given(code), schedule, x_T, steps, eta, noise, clip), code
 
 
 # ----------
@@ -437,13 +419,10 @@ def latent(
 
 __all__ = [
     "ETA_PUBLISHED",
-    "EpsModel",
     "SampleNoise",
-    "Score",
     "StepNoise",
     "ddim",
     "ddpm",
-    "given",
     "grid",
     "invert",
     "latent",

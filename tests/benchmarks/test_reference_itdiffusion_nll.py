@@ -8,6 +8,7 @@ import torch
 from benchmarks import itdiffusion_nll as rows
 from benchmarks import reference_itdiffusion_nll as reference_nll
 from infolab.data import load
+from infolab.denoise import Denoiser
 from infolab.immse import Bins, GaussianReference, LogsnrRange, discrete_nll, make_grid, measure_curve
 from infolab.noise import generator
 from itdiffusion import plain
@@ -24,7 +25,9 @@ def x():
 def test_both_estimators_have_the_same_expectation(x):
     reference = GaussianReference.fit(x, floor=BINS.step**2 / 12)
     law = LogsnrRange.from_ends(-4.0, 15.0)
-    curve = measure_curve(reference.eps_hat, x, make_grid(law, 80), reference, bins=BINS, dequantized=True)
+    curve = measure_curve(
+        Denoiser.of_eps(reference.eps_hat), x, make_grid(law, 80), reference, bins=BINS, dequantized=True
+    )
     values = []
     for seed in range(10):
         source = generator(seed, "reference")

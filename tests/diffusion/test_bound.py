@@ -9,6 +9,7 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from infolab.bound import Bound, ScoreNorm, kl_to_prior, score_losses, term2, term3
+from infolab.denoise import Denoiser
 from infolab.empirical import empirical_score, mutual_information_batch
 from infolab.errors import UserError
 from infolab.sample import StepNoise, reverse_sde
@@ -117,7 +118,9 @@ def test_norms_of_a_linear_score_follow_the_sampler():
         norm.observe(s, t)
 
     x_T = normal(1, 40, 2, seed=3)
-    reverse_sde(score, SCHEDULE, x_T, 1.0, 12, StepNoise([0], "n", (40, 2)), observe=observe)
+    reverse_sde(
+        Denoiser.of_score(score, SCHEDULE), SCHEDULE, x_T, 1.0, 12, StepNoise([0], "n", (40, 2)), observe=observe
+    )
     norms = torch.stack(seen)
     assert norms.shape == (12, 1, 40)
     assert float(norm.exact) == pytest.approx(float(norms.max()), rel=1e-6)
@@ -131,6 +134,9 @@ T_EPS = 1e-2
 
 def linear_score(x, t):
     return -C * (x - B.to(x))
+
+
+LINEAR = Denoiser.of_score(linear_score, SCHEDULE)
 
 
 def training_sets(m=5):
@@ -174,7 +180,14 @@ def exact_truth(points, T):
 @pytest.fixture(scope="module")
 def losses():
     return score_losses(
-        linear_score, training_sets(), SCHEDULE, TIMES, [1, 2], t_eps=T_EPS, draws=20_000, replicates=32
+        LINEAR,
+        training_sets(),
+        SCHEDULE,
+        TIMES,
+        [1, 2],
+        t_eps=T_EPS,
+        draws=20_000,
+        replicates=32,
     )
 
 
@@ -199,9 +212,11 @@ def test_the_exact_score_has_no_exact_loss_and_less_published_loss_than_any_othe
         level = SCHEDULE.at(t)
         return empirical_score(x, data, level.alpha, level.sigma)
 
-    best = score_losses(truth, data, SCHEDULE, TIMES, [1, 2], t_eps=T_EPS)
+    best = score_losses(Denoiser.of_score(truth, SCHEDULE), data, SCHEDULE, TIMES, [1, 2], t_eps=T_EPS)
     assert float(best.exact.abs().max()) < 1e-20
-    other = score_losses(lambda x, t: truth(x, t) + 0.3, data, SCHEDULE, TIMES, [1, 2], t_eps=T_EPS)
+    other = score_losses(
+        Denoiser.of_score(lambda x, t: truth(x, t) + 0.3, SCHEDULE), data, SCHEDULE, TIMES, [1, 2], t_eps=T_EPS
+    )
     assert bool((other.published > best.published).all())
 
 
@@ -225,15 +240,15 @@ def test_denoising_minus_explicit_score_matching_does_not_depend_on_the_model():
 
 def test_losses_of_a_member_do_not_depend_on_the_others_or_on_the_call_size():
     data = training_sets()
-    together = score_losses(linear_score, data, SCHEDULE, TIMES, [1, 2], t_eps=T_EPS)
-    alone = score_losses(linear_score, data[1:], SCHEDULE, TIMES[1:], [2], t_eps=T_EPS, score_batch=7)
+    together = score_losses(LINEAR, data, SCHEDULE, TIMES, [1, 2], t_eps=T_EPS)
+    alone = score_losses(LINEAR, data[1:], SCHEDULE, TIMES[1:], [2], t_eps=T_EPS, score_batch=7)
     for name in ("published", "published_se", "exact", "exact_se"):
         assert float(getattr(together, name)[1]) == pytest.approx(float(getattr(alone, name)[0]), rel=1e-10)
 
 
 def test_more_points_than_draws_are_subsampled_without_bias():
     data = normal(1, 900, 2, seed=5)
-    found = score_losses(linear_score, data, SCHEDULE, TIMES[:1], [3], t_eps=T_EPS, draws=256, replicates=64)
+    found = score_losses(LINEAR, data, SCHEDULE, TIMES[:1], [3], t_eps=T_EPS, draws=256, replicates=64)
     truth = published_truth(data[0], float(TIMES[0]))
     assert abs(float(found.published[0]) - truth) < 4 * float(found.published_se[0])
 
@@ -241,8 +256,10 @@ def test_more_points_than_draws_are_subsampled_without_bias():
 def test_an_image_is_its_vector():
     flat = training_sets(4)[:1].reshape(1, 2, 4)
     kwargs = {"t_eps": T_EPS, "draws": 16, "replicates": 4}
-    as_vectors = score_losses(lambda x, t: -x, flat, SCHEDULE, TIMES[:1], [0], **kwargs)
-    as_images = score_losses(lambda x, t: -x, flat.reshape(1, 2, 1, 2, 2), SCHEDULE, TIMES[:1], [0], **kwargs)
+    as_vectors = score_losses(Denoiser.of_score(lambda x, t: -x, SCHEDULE), flat, SCHEDULE, TIMES[:1], [0], **kwargs)
+    as_images = score_losses(
+        Denoiser.of_score(lambda x, t: -x, SCHEDULE), flat.reshape(1, 2, 1, 2, 2), SCHEDULE, TIMES[:1], [0], **kwargs
+    )
     assert float(as_images.exact) == pytest.approx(float(as_vectors.exact), rel=1e-10)
     assert float(as_images.published) == pytest.approx(float(as_vectors.published), rel=1e-10)
 
@@ -250,4 +267,4 @@ def test_an_image_is_its_vector():
 @pytest.mark.parametrize("t_eps", [0.0, 0.5, 1.0])
 def test_a_lower_end_outside_the_times_is_refused(t_eps):
     with pytest.raises(UserError, match="--t-eps must lie in"):
-        score_losses(linear_score, training_sets(), SCHEDULE, TIMES, [1, 2], t_eps=t_eps)
+        score_losses(LINEAR, training_sets(), SCHEDULE, TIMES, [1, 2], t_eps=t_eps)

@@ -8,6 +8,7 @@ import torch
 from diffusion.bound_in_T import BoundInT, NormInT
 from infolab import toy
 from infolab.bound import ScoreNorm, score_losses, term2, term3
+from infolab.denoise import Denoiser
 from infolab.empirical import mutual_information_batch
 from infolab.nn.mlp import EnsembleMLP
 from infolab.noise import generator
@@ -25,20 +26,20 @@ def make():
     data = torch.stack([torch.randn(9, 2, generator=generator(seed, "data"), dtype=DOUBLE) for seed in SEEDS])
     network = EnsembleMLP((3, 8, 8, 2), SEEDS).double()
     bound = BoundInT(data, SEEDS, SCHEDULE, R=R, steps=STEPS, paths=30)
-    return bound, lambda x, t: network(x, t) / append_dims(SCHEDULE.beta(t).sqrt(), x)
+    return bound, Denoiser.of_score(lambda x, t: network(x, t) / append_dims(SCHEDULE.beta(t).sqrt(), x), SCHEDULE)
 
 
-def terms(bound, score, T, norm):
-    return bound.terms(score, T, norm, "test", draws=3, points=40)
+def terms(bound, model, T, norm):
+    return bound.terms(model, T, norm, "test", draws=3, points=40)
 
 
 @pytest.mark.parametrize("name", ["term1", "term2", "term3", "score_loss", "nats"])
 def test_gradient_in_T_against_finite_differences(name):
-    bound, score = make()
+    bound, model = make()
     law = NormInT(T.log(), torch.tensor([0.7, 1.9], dtype=DOUBLE), torch.tensor([-0.3, 0.2], dtype=DOUBLE))
 
     def value(T):
-        return getattr(terms(bound, score, T, law.at(T)), name)
+        return getattr(terms(bound, model, T, law.at(T)), name)
 
     moving = T.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(value(moving).sum(), moving)
@@ -50,13 +51,13 @@ def test_gradient_in_T_against_finite_differences(name):
 
 
 def test_terms_are_those_of_the_toy_study():
-    bound, score = make()
+    bound, model = make()
     with torch.no_grad():
-        norm = bound.norm(score, T)
-        found = bound.terms(score, T, norm, "score_loss", draws=4, points=512, replicates=16)
+        norm = bound.norm(model, T)
+        found = bound.terms(model, T, norm, "score_loss", draws=4, points=512, replicates=16)
     level = SCHEDULE.at(T)
     information, se = mutual_information_batch(bound.data, level.alpha, level.sigma, 4, SEEDS, "score_loss")
-    losses = score_losses(score, bound.data, SCHEDULE, T, SEEDS, t_eps=1e-3)
+    losses = score_losses(model, bound.data, SCHEDULE, T, SEEDS, t_eps=1e-3)
     torch.testing.assert_close(found.term1, -information)
     torch.testing.assert_close(found.term1_se, se)
     torch.testing.assert_close(found.term2, term2(bound.data, level.alpha))
@@ -70,32 +71,33 @@ def test_terms_are_those_of_the_toy_study():
 
 
 def test_the_norm_is_that_of_the_samplers_path():
-    bound, score = make()
+    bound, model = make()
     norm = ScoreNorm(2)
     x_T = torch.stack([torch.randn(30, 2, generator=generator(seed, "prior")) for seed in SEEDS]).double()
     noise = StepNoise(SEEDS, "sampler", (30, 2))
-    reverse_sde(score, SCHEDULE, x_T, T[:, None], STEPS, noise, observe=norm.observe)
-    torch.testing.assert_close(bound.norm(score, T), norm.published.double())
+    reverse_sde(model, SCHEDULE, x_T, T[:, None], STEPS, noise, observe=norm.observe)
+    torch.testing.assert_close(bound.norm(model, T), norm.published.double())
     alone = BoundInT(bound.data[1:], SEEDS[1:], SCHEDULE, R=R, steps=STEPS, paths=30)
-    member = alone.norm(lambda x, t: score(x.expand(2, -1, -1), t.expand(2, -1))[1:], T[1:])
+    second = lambda x, t: model.score(x.expand(2, -1, -1), t.expand(2, -1), SCHEDULE)[1:]  # noqa: E731
+    member = alone.norm(Denoiser.of_score(second, SCHEDULE), T[1:])
     torch.testing.assert_close(member, norm.published[1:].double())
 
 
 def test_the_slope_of_the_norm_goes_through_both_measurements():
-    bound, score = make()
+    bound, model = make()
     with torch.no_grad():
-        near = bound.norm_near(score, T, T_max=1.15, step=0.1)
+        near = bound.norm_near(model, T, T_max=1.15, step=0.1)
         low, high = T * math.exp(-0.1), torch.tensor([0.45 * math.exp(0.1), 1.15], dtype=DOUBLE)  # the second is capped
-        torch.testing.assert_close(near.at(low), bound.norm(score, low))
-        torch.testing.assert_close(near.at(high), bound.norm(score, high))
+        torch.testing.assert_close(near.at(low), bound.norm(model, low))
+        torch.testing.assert_close(near.at(high), bound.norm(model, high))
 
 
 @pytest.mark.bits
 def test_noise_is_common_to_all_T_and_a_function_of_the_stream():
-    bound, score = make()
+    bound, model = make()
     with torch.no_grad():
-        one, two = (terms(bound, score, T, torch.ones(2)) for _ in range(2))
-        other = bound.terms(score, T, torch.ones(2), "other", draws=3, points=40)
+        one, two = (terms(bound, model, T, torch.ones(2)) for _ in range(2))
+        other = bound.terms(model, T, torch.ones(2), "other", draws=3, points=40)
     assert torch.equal(one.nats, two.nats)
     assert not torch.equal(one.term1, other.term1)
     assert not torch.equal(one.score_loss, other.score_loss)

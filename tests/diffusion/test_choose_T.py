@@ -24,6 +24,7 @@ from diffusion.choose_T import (
 from diffusion.penalty import PenalisedLoss
 from diffusion.toy_config import PAPER_T
 from infolab.config import run_id
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.noise import generator
 from infolab.results import read
@@ -182,8 +183,9 @@ def test_the_bound_of_networks_on_a_gpu_is_added_up_on_the_cpu():
     def terms(data):
         bound = BoundInT(data, [0, 1], VP(), R=1.0, steps=4, paths=3)
         T = torch.ones(2, dtype=torch.float64)
-        norm = bound.norm_near(lambda x, t: -x, T, 1.0)
-        return bound.terms(lambda x, t: -x, T, norm.at(T), "there", draws=2, points=6, replicates=2)
+        model = Denoiser.of_score(lambda x, t: -x, VP())
+        norm = bound.norm_near(model, T, 1.0)
+        return bound.terms(model, T, norm.at(T), "there", draws=2, points=6, replicates=2)
 
     found = terms(data.to("emulated"))
     assert found.nats.device == torch.device("cpu")

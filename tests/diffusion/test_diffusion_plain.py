@@ -8,7 +8,7 @@ import torch
 from benchmarks import diffusion as rows
 from diffusion import plain
 from diffusion.toy import dsm_loss
-from diffusion.toy_evaluate import PlugInScore
+from diffusion.toy_evaluate import plug_in
 from infolab.bound import ScoreNorm, term3
 from infolab.empirical import mutual_information_batch
 from infolab.epochs import NoisedEpochs
@@ -116,8 +116,16 @@ def test_the_samplers_take_the_same_path_from_the_same_noise(trained):
         norm.observe(s, t)
         spread.observe(s)
 
-    score = PlugInScore(trained.model, SCHEDULE)
-    reverse_sde(score, SCHEDULE, start, torch.tensor([[T]]), steps, noise.__getitem__, observe=observe)
+    score = plug_in(trained.model, SCHEDULE)
+    reverse_sde(
+        score,
+        SCHEDULE,
+        start,
+        torch.tensor([[T]]),
+        steps,
+        noise.__getitem__,
+        observe=observe,
+    )
     assert float(norm.published) == pytest.approx(theirs, rel=1e-3)
     assert spread.error == pytest.approx(theirs_se, rel=1e-2)
 
@@ -127,7 +135,7 @@ def test_scores_and_losses_are_the_same_function(trained):
     x0, t, eps = trained.data[0], torch.linspace(0.01, 0.5, 60), torch.randn(60, 2, generator=generator(6))
     level = SCHEDULE.at(t)
     x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * eps
-    ours = PlugInScore(trained.model, SCHEDULE)(x_t[None], t[None])[0]
+    ours = plug_in(trained.model, SCHEDULE).score(x_t[None], t[None], SCHEDULE)[0]
     torch.testing.assert_close(ours, plain.score(network, x_t, t), rtol=1e-4, atol=1e-5)
     residual = level.sigma[:, None] * ours + eps
     torch.testing.assert_close(
@@ -143,9 +151,8 @@ def test_the_bound_ends_with_the_score_loss_at_uniform_times_below_T(trained, mo
     source = generator(8)
     eps, t = torch.randn(x0.shape, generator=source), T * torch.rand(len(x0), generator=source)
     level = SCHEDULE.at(t)
-    s = PlugInScore(trained.model, SCHEDULE)(
-        (append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * eps)[None], t[None]
-    )
+    x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * eps
+    s = plug_in(trained.model, SCHEDULE).score(x_t[None], t[None], SCHEDULE)
     losses = 0.5 * (level.sigma[:, None] * s[0].detach() + eps).square().sum(1)
     assert found.score_loss_nats == pytest.approx(float(losses.mean()), rel=1e-4)
     assert found.se == pytest.approx(float(losses.std()) / math.sqrt(len(x0)), rel=1e-4)
@@ -172,8 +179,9 @@ def test_the_densities_are_those_of_the_lab(trained):
     torch.testing.assert_close(plain.log_p0(x), make("swiss_roll").log_prob(x), rtol=0, atol=1e-4)
     # Heun in 200 steps against the adaptive solver at a tolerance of 1e-6; the flow's error falls as steps^-2.
     network = rows.as_plain_network(trained.model)
-    score = PlugInScore(trained.model, SCHEDULE).with_divergence
-    expected = ode_log_likelihood(score, SCHEDULE, x[None], torch.full((1, 200), 0.5), tolerance=1e-6).log_p[0]
+    expected = ode_log_likelihood(
+        plug_in(trained.model, SCHEDULE), SCHEDULE, x[None], torch.full((1, 200), 0.5), tolerance=1e-6
+    ).log_p[0]
     errors = [(plain.log_likelihood(network, x, 0.5, steps) - expected).abs().max() for steps in (20, 200)]
     assert errors[1] < 1e-3
     assert errors[1] < errors[0]

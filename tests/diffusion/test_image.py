@@ -13,6 +13,7 @@ from diffusion.image_model import SIGMA_FLOOR, ImageConfig, ImageObjective, Imag
 from infolab.config import run_id
 from infolab.data import load
 from infolab.data.images import LogitTransform
+from infolab.denoise import Denoiser
 from infolab.errors import InterruptedRunError, UserError
 from infolab.nn.unet import UNet
 from infolab.results import read, read_arrays
@@ -36,6 +37,9 @@ class LinearScore(torch.nn.Module):
 
     def forward(self, x, t):
         return -x
+
+    def denoiser(self):
+        return Denoiser.of_score(self, self.schedule)
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "debiased", "importance"])

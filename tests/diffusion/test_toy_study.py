@@ -11,7 +11,7 @@ import torch
 from diffusion.tables import ToyBound
 from diffusion.toy import EXPERIMENT, cost, run_toy, training_data
 from diffusion.toy_config import PAPER_M, PAPER_T, SWEEPS, ToyConfig
-from diffusion.toy_evaluate import PlugInScore
+from diffusion.toy_evaluate import plug_in
 from infolab.bound import term2, term3
 from infolab.nn.mlp import EnsembleMLP
 from infolab.results import read, read_arrays, table_of
@@ -96,10 +96,10 @@ def test_training_sets_are_a_function_of_the_seed_alone():
 def test_the_plug_in_score_divides_by_g():
     model = EnsembleMLP((3, 8, 2), [0, 1])
     x, t = torch.randn(2, 5, 2, generator=torch.Generator().manual_seed(0)), torch.full((2, 5), 0.5)
-    score, divergence = PlugInScore(model, VP()).with_divergence(x, t)
+    score, divergence = plug_in(model, VP()).score_and_divergence(x, t, VP())
     g = math.sqrt(0.1 + 19.9 * 0.5)
     torch.testing.assert_close(score, (model(x, t) / g).detach())
-    torch.testing.assert_close(PlugInScore(model, VP())(x, t).detach(), score)
+    torch.testing.assert_close(plug_in(model, VP()).score(x, t, VP()).detach(), score)
     torch.testing.assert_close(divergence, model.value_and_divergence(x, t)[1] / g)
 
 

@@ -202,7 +202,9 @@ def test_the_denoiser_of_samplers_is_the_model(parametrization):
     x, step, *_ = batch(config)
     x, same = x.double(), torch.full_like(step, 7)
     code = torch.randn(len(x), config.a_dim, generator=generator(0)).double()
-    torch.testing.assert_close(denoiser(net, code)(x, same), net(x, same, code), rtol=1e-10, atol=1e-12)
+    schedule = schedule_of(config)
+    found = denoiser(net, schedule, code).eps_at_step(x, same, schedule)
+    torch.testing.assert_close(found, net(x, same, code), rtol=1e-10, atol=1e-12)
 
 
 def test_one_small_digit_has_a_code_in_the_smoke_preset():

@@ -56,7 +56,7 @@ def test_ddim_agrees(steps, eta):
     x_T, code = SampleNoise(0, "x", 3, (1, 8, 8)).start(), torch.randn(3, SMALL.a_dim, generator=generator(1))
     schedule, source = schedule_of(SMALL), generator(2)
     noise = [torch.randn(x_T.shape, generator=source) for _ in range(steps)]
-    drawn = ddim(denoiser(ours, code), schedule, x_T, steps, eta, noise.__getitem__)
+    drawn = ddim(denoiser(ours, schedule, code), schedule, x_T, steps, eta, noise.__getitem__)
     expected = plain.ddim(theirs, x_T, code, [*grid(schedule, steps), -1], eta, generator(2))
     # float32 through `steps` calls of the network, each of which amplifies the rounding of the calls before.
     assert (drawn - expected).abs().max() < 1e-3 * expected.abs().max()
@@ -69,7 +69,7 @@ def test_inversions_agree(monkeypatch):
     ours, theirs = pair(config)
     x, code = SampleNoise(0, "x", 3, (1, 8, 8)).start(), torch.randn(3, SMALL.a_dim, generator=generator(1))
     schedule = schedule_of(config)
-    found = invert(denoiser(ours, code), schedule, x, 8, "published")
+    found = invert(denoiser(ours, schedule, code), schedule, x, 8, "published")
     expected = plain.ddim(theirs, x, code, [-1, *grid(schedule, 8)[::-1]], 0.0, generator(2))
     assert (found - expected).abs().max() < 1e-3 * expected.abs().max()  # as above
 

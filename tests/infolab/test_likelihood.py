@@ -5,14 +5,13 @@ import math
 import pytest
 import torch
 
+from infolab.denoise import Denoiser
 from infolab.epochs import DebiasedTime, UniformTime
 from infolab.likelihood import (
     ElboDraw,
     draw_probe,
     elbo,
     elbo_from_denoising,
-    exact_divergence,
-    hutchinson,
     log_normal,
     ode_log_likelihood,
 )
@@ -33,6 +32,9 @@ def gaussian_divergence(x, t):
     level = SCHEDULE.at(t)
     inverse = 1 / (level.alpha[..., None] ** 2 * VARIANCES + level.sigma[..., None] ** 2)
     return gaussian_score(x, t), -inverse.sum(-1)
+
+
+GAUSSIAN = Denoiser.of_score(gaussian_score, SCHEDULE, gaussian_divergence)
 
 
 def gaussian_points(n, seed=0):
@@ -60,7 +62,7 @@ def test_ode_on_a_gaussian(T):
     level = SCHEDULE.at(torch.tensor(T, dtype=torch.float64))
     stretch = torch.sqrt((level.alpha**2 * VARIANCES + level.sigma**2) / VARIANCES)
     truth = log_normal(x * stretch, 1.0, 1) + stretch.log().sum()
-    solved = ode_log_likelihood(exact_divergence(gaussian_score), SCHEDULE, x, T, tolerance=1e-7)
+    solved = ode_log_likelihood(Denoiser.of_score(gaussian_score, SCHEDULE), SCHEDULE, x, T, tolerance=1e-7)
     torch.testing.assert_close(solved.log_p, truth, atol=1e-5, rtol=0)
     assert solved.evaluations > 0
 
@@ -69,7 +71,7 @@ def test_ode_gives_a_gaussian_its_nll_and_kl_zero():
     # At T = 1 the prior is reached up to KL(p_T || N) < 1e-4, so the test KL of the exact score is 0 to 1e-3 nats.
     x = gaussian_points(500)
     log_p = -0.5 * (x**2 / VARIANCES + torch.log(2 * math.pi * VARIANCES)).sum(-1)
-    solved = ode_log_likelihood(gaussian_divergence, SCHEDULE, x, 1.0)
+    solved = ode_log_likelihood(GAUSSIAN, SCHEDULE, x, 1.0)
     assert abs(float((log_p - solved.log_p).mean())) < 1e-3
 
 
@@ -83,7 +85,9 @@ def test_ode_on_mixtures(d):
         level = SCHEDULE.at(t)
         return mixture.score_at(points, level.alpha, level.sigma)
 
-    solved = ode_log_likelihood(_by_differences(score), SCHEDULE, x, 1.5, tolerance=1e-6)
+    solved = ode_log_likelihood(
+        Denoiser.of_score(score, SCHEDULE, _by_differences(score)), SCHEDULE, x, 1.5, tolerance=1e-6
+    )
     assert float((mixture.log_prob(x) - solved.log_p).abs().max()) < 1e-3
 
 
@@ -104,9 +108,9 @@ def _by_differences(score, h=1e-5):
 def test_networks_of_different_T_side_by_side_are_solved_as_alone():
     x = gaussian_points(20).expand(2, 20, 3)
     T = torch.tensor([[0.4], [1.2]], dtype=torch.float64)
-    together = ode_log_likelihood(gaussian_divergence, SCHEDULE, x, T, tolerance=1e-8)
+    together = ode_log_likelihood(GAUSSIAN, SCHEDULE, x, T, tolerance=1e-8)
     for i in range(2):
-        alone = ode_log_likelihood(gaussian_divergence, SCHEDULE, x[i], float(T[i, 0]), tolerance=1e-8)
+        alone = ode_log_likelihood(GAUSSIAN, SCHEDULE, x[i], float(T[i, 0]), tolerance=1e-8)
         torch.testing.assert_close(together.log_p[i], alone.log_p, atol=1e-5, rtol=0)
 
 
@@ -117,10 +121,12 @@ def test_each_time_has_its_own_prior_under_a_variance_exploding_schedule():
     T = torch.tensor([[0.4], [1.0]], dtype=torch.float64)
 
     def score(points, t):
-        variance = v + schedule.at(t).sigma ** 2
-        return -points / variance[..., None], -1 / variance
+        return -points / (v + schedule.at(t).sigma ** 2)[..., None]
 
-    solved = ode_log_likelihood(score, schedule, x, T, tolerance=1e-8)
+    def both(points, t):
+        return score(points, t), -1 / (v + schedule.at(t).sigma ** 2)
+
+    solved = ode_log_likelihood(Denoiser.of_score(score, schedule, both), schedule, x, T, tolerance=1e-8)
     std = schedule.at(T).sigma
     stretch = torch.sqrt((v + std**2) / v)
     truth = log_normal(x * stretch[..., None], std.expand(2, 10), 2) + stretch.log()
@@ -129,9 +135,9 @@ def test_each_time_has_its_own_prior_under_a_variance_exploding_schedule():
 
 def test_heun_converges_to_the_adaptive_solver_at_second_order():
     x = gaussian_points(20)
-    truth = ode_log_likelihood(gaussian_divergence, SCHEDULE, x, 1.0, tolerance=1e-9).log_p
+    truth = ode_log_likelihood(GAUSSIAN, SCHEDULE, x, 1.0, tolerance=1e-9).log_p
     errors = [
-        float((ode_log_likelihood(gaussian_divergence, SCHEDULE, x, 1.0, heun_steps=n).log_p - truth).abs().max())
+        float((ode_log_likelihood(GAUSSIAN, SCHEDULE, x, 1.0, heun_steps=n).log_p - truth).abs().max())
         for n in (100, 200)
     ]
     assert errors[1] < errors[0] / 3
@@ -143,7 +149,7 @@ def test_elbo_of_a_gaussian_with_its_exact_score(law, T):
     # With the exact score the bound is tight up to the prior: E[ELBO] = -h(p) - KL(p_T || N(0, I)).
     x = gaussian_points(20_000)
     time = UniformTime(T) if law == "uniform" else DebiasedTime(SCHEDULE, T)
-    values = elbo(gaussian_divergence, SCHEDULE, x, time, draw(x, 1))
+    values = elbo(GAUSSIAN, SCHEDULE, x, time, draw(x, 1))
     entropy = float(0.5 * torch.log(2 * math.pi * math.e * VARIANCES).sum())
     truth = -entropy - kl_of_end_to_prior(T)
     assert abs(float(values.mean()) - truth) < 3 * float(values.std()) / math.sqrt(len(x))
@@ -153,8 +159,8 @@ def test_elbo_of_a_gaussian_with_its_exact_score(law, T):
 def test_elbo_from_denoising_is_the_same_bound(T):
     x = gaussian_points(20_000)
     time = DebiasedTime(SCHEDULE, T)
-    divergence = elbo(gaussian_divergence, SCHEDULE, x, time, draw(x, 1))
-    denoising = elbo_from_denoising(gaussian_score, SCHEDULE, x, time, draw(x, 1))
+    divergence = elbo(GAUSSIAN, SCHEDULE, x, time, draw(x, 1))
+    denoising = elbo_from_denoising(GAUSSIAN, SCHEDULE, x, time, draw(x, 1))
     entropy = float(0.5 * torch.log(2 * math.pi * math.e * VARIANCES).sum())
     truth = -entropy - kl_of_end_to_prior(T)
     assert abs(float(denoising.mean()) - truth) < 3 * float(denoising.std()) / math.sqrt(len(x))
@@ -174,15 +180,16 @@ def test_elbo_from_denoising_has_less_variance_than_a_hutchinson_divergence():
         variance = level.alpha[:, None] ** 2 * eigenvalues + level.sigma[:, None] ** 2
         return -(points @ basis / variance) @ basis.T
 
-    time = DebiasedTime(SCHEDULE, 1.0)
+    model, time = Denoiser.of_score(score, SCHEDULE), DebiasedTime(SCHEDULE, 1.0)
     plain, denoising = [], []
     for stratum in range(strata):
         source = generator(0, "stratum", stratum)
         u = (stratum + torch.rand(len(x), generator=source, dtype=torch.float64)) / strata
         eps, eps_T = (torch.randn(x.shape, generator=source, dtype=torch.float64) for _ in range(2))
         probe = draw_probe("rademacher", x.shape, source).double()
-        plain.append(elbo(hutchinson(score, probe), SCHEDULE, x, time, ElboDraw(u, eps, eps_T)))
-        denoising.append(elbo_from_denoising(score, SCHEDULE, x, time, ElboDraw(u, eps, eps_T)))
+        drawn = ElboDraw(u, eps, eps_T)
+        plain.append(elbo(model, SCHEDULE, x, time, drawn, probe))
+        denoising.append(elbo_from_denoising(model, SCHEDULE, x, time, drawn))
     spread, less = (float(torch.stack(values).mean(0).std()) for values in (plain, denoising))
     assert less < 0.8 * spread
 
@@ -195,8 +202,8 @@ def test_elbo_of_a_wrong_score_is_lower():
     def wrong(points, t):
         return gaussian_score(points, t) + torch.tensor([0.3, 0.0, 0.0], dtype=torch.float64)
 
-    right = elbo_from_denoising(gaussian_score, SCHEDULE, x, time, draw(x, 2))
-    gap = right - elbo_from_denoising(wrong, SCHEDULE, x, time, draw(x, 2))
+    right = elbo_from_denoising(GAUSSIAN, SCHEDULE, x, time, draw(x, 2))
+    gap = right - elbo_from_denoising(Denoiser.of_score(wrong, SCHEDULE), SCHEDULE, x, time, draw(x, 2))
     truth = 0.5 * 0.09 * float(SCHEDULE.beta_integral(torch.tensor(1.0)))
     assert abs(float(gap.mean()) - truth) < 3 * float(gap.std()) / math.sqrt(len(x))
 
@@ -206,7 +213,8 @@ def test_hutchinson_is_unbiased(kind):
     matrix = torch.randn(3, 3, generator=generator(0, "matrix"), dtype=torch.float64)
     probes = draw_probe(kind, (40_000, 3), generator(1, "probe")).double()
     x = torch.zeros_like(probes)
-    _, estimates = hutchinson(lambda x, t: x @ matrix, probes)(x, torch.zeros(len(x)))
+    model = Denoiser.of_score(lambda x, t: x @ matrix, SCHEDULE)
+    _, estimates = model.score_and_divergence(x, torch.zeros(len(x)), SCHEDULE, probes)
     se = float(estimates.std()) / math.sqrt(len(estimates))
     assert abs(float(estimates.mean() - matrix.trace())) < 3 * se + 1e-12
 
@@ -214,6 +222,7 @@ def test_hutchinson_is_unbiased(kind):
 def test_exact_divergence_equals_autograd_jacobian():
     x = gaussian_points(5)
     t = torch.full((5,), 0.3, dtype=torch.float64)
-    _, divergence = exact_divergence(lambda x, t: torch.sin(x).cumsum(-1))(x, t)
+    model = Denoiser.of_score(lambda x, t: torch.sin(x).cumsum(-1), SCHEDULE)
+    _, divergence = model.score_and_divergence(x, t, SCHEDULE)
     jacobian = torch.func.vmap(torch.func.jacrev(lambda y: torch.sin(y).cumsum(-1)))(x)
     torch.testing.assert_close(divergence, jacobian.diagonal(dim1=1, dim2=2).sum(-1))

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
-from infolab.likelihood import exact_divergence, ode_log_likelihood
+from infolab.likelihood import ode_log_likelihood
 from infolab.mixture import GaussianMixture
 from infolab.noise import generator
 from infolab.sample import StepNoise, reverse_sde
@@ -39,7 +40,7 @@ def score(x, t):
 
 def test_the_ode_gives_the_exact_likelihood_in_few_steps():
     x = LAW.sample(30, generator(0, "x"))
-    found = ode_log_likelihood(exact_divergence(score), LINE, x, 1.0, heun_steps=60)
+    found = ode_log_likelihood(Denoiser.of_score(score, LINE), LINE, x, 1.0, heun_steps=60)
     # The noise left at the end of the line blurs the density by exp(-9) / 0.2 of its variance.
     torch.testing.assert_close(found.log_p, LAW.log_prob(x), rtol=0, atol=6e-3)
 
@@ -49,7 +50,7 @@ def test_the_reverse_process_ends_at_the_law():
     start = torch.randn(n, 2, generator=generator(1, "prior"), dtype=torch.float64)[None]
     noise = StepNoise([0], "line", (n, 2))
     one = torch.ones(1, 1, dtype=torch.float64)
-    drawn = reverse_sde(score, LINE, start, one, 150, noise)[0]
+    drawn = reverse_sde(Denoiser.of_score(score, LINE), LINE, start, one, 150, noise)[0]
     error = LAW.cov().diagonal().sqrt() / n**0.5
     assert bool(((drawn.mean(0) - LAW.mean()).abs() < 4 * error).all())
     torch.testing.assert_close(drawn.T.cov(), LAW.cov(), rtol=0.1, atol=0.03)

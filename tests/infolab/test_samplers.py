@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.sample import StepNoise, reverse_sde, step_count
 from infolab.schedules import VP
@@ -49,7 +50,15 @@ def test_samples_follow_the_schemes_own_recursion(lam, T, steps):
     n = 20_000
     x_T = torch.randn(1, n, 1, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
     noise = StepNoise([1], "test", (n, 1))
-    x = reverse_sde(gaussian_score, SCHEDULE, x_T, torch.full((1, 1), T, dtype=DOUBLE), steps, noise, lam)
+    x = reverse_sde(
+        Denoiser.of_score(gaussian_score, SCHEDULE),
+        SCHEDULE,
+        x_T,
+        torch.full((1, 1), T, dtype=DOUBLE),
+        steps,
+        noise,
+        lam,
+    )
     within_four_errors(x.flatten(), *recursion(T, steps, lam))
 
 
@@ -69,7 +78,7 @@ def test_the_ode_is_deterministic_and_exact_step_by_step():
     def no_noise(step):
         raise AssertionError("the ODE draws no noise")
 
-    x = reverse_sde(gaussian_score, SCHEDULE, x_T, 1.0, 50, no_noise, lam=1.0)
+    x = reverse_sde(Denoiser.of_score(gaussian_score, SCHEDULE), SCHEDULE, x_T, 1.0, 50, no_noise, lam=1.0)
     mean, variance = recursion(1.0, 50, 1.0)
     torch.testing.assert_close(x, mean + math.sqrt(variance) * x_T, rtol=1e-12, atol=1e-12)
 
@@ -82,7 +91,9 @@ def test_step_rules(rule):
     T, n = 0.4, 5000
     x_T = torch.randn(1, n, 1, generator=torch.Generator().manual_seed(2), dtype=DOUBLE)
     steps = step_count(T, rule, 50)
-    x = reverse_sde(gaussian_score, SCHEDULE, x_T, T, steps, StepNoise([0], "rule", (n, 1)))
+    x = reverse_sde(
+        Denoiser.of_score(gaussian_score, SCHEDULE), SCHEDULE, x_T, T, steps, StepNoise([0], "rule", (n, 1))
+    )
     within_four_errors(x.flatten(), *recursion(T, steps, 0.0))
     with pytest.raises(UserError, match="unknown step rule 'other': choose one of fixed_number, fixed_size"):
         step_count(T, "other", 10)
@@ -92,10 +103,18 @@ def test_different_times_run_side_by_side():
     T = torch.tensor([0.4, 1.0, 1.8], dtype=DOUBLE)
     n, seeds = 50, [4, 5, 6]
     x_T = torch.randn(3, n, 2, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
-    x = reverse_sde(gaussian_score, SCHEDULE, x_T, T[:, None], 30, StepNoise(seeds, "s", (n, 2)), 0.5)
+    x = reverse_sde(
+        Denoiser.of_score(gaussian_score, SCHEDULE), SCHEDULE, x_T, T[:, None], 30, StepNoise(seeds, "s", (n, 2)), 0.5
+    )
     for j in range(3):
         alone = reverse_sde(
-            gaussian_score, SCHEDULE, x_T[[j]], float(T[j]), 30, StepNoise([seeds[j]], "s", (n, 2)), 0.5
+            Denoiser.of_score(gaussian_score, SCHEDULE),
+            SCHEDULE,
+            x_T[[j]],
+            float(T[j]),
+            30,
+            StepNoise([seeds[j]], "s", (n, 2)),
+            0.5,
         )
         torch.testing.assert_close(x[j], alone[0], rtol=1e-12, atol=1e-12)
 
@@ -105,7 +124,7 @@ def test_the_score_is_taken_at_the_forward_time_of_the_state():
     T = torch.tensor([[0.5], [1.0]], dtype=DOUBLE)
     x_T = torch.zeros(2, 3, 2, dtype=DOUBLE)
     reverse_sde(
-        gaussian_score,
+        Denoiser.of_score(gaussian_score, SCHEDULE),
         SCHEDULE,
         x_T,
         T,
@@ -121,7 +140,15 @@ def test_the_score_is_taken_at_the_forward_time_of_the_state():
 @pytest.mark.parametrize("lam", [-0.1, 1.1, math.nan])
 def test_members_outside_the_family_are_refused(lam):
     with pytest.raises(UserError, match="lam must lie in"):
-        reverse_sde(gaussian_score, SCHEDULE, torch.zeros(1, 1), 1.0, 2, lambda step: torch.zeros(1, 1), lam)
+        reverse_sde(
+            Denoiser.of_score(gaussian_score, SCHEDULE),
+            SCHEDULE,
+            torch.zeros(1, 1),
+            1.0,
+            2,
+            lambda step: torch.zeros(1, 1),
+            lam,
+        )
 
 
 @pytest.mark.bits

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from infolab import sample
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.mixture import GaussianMixture
-from infolab.sample import SampleNoise, ddim, ddpm, given, grid, invert, latent, two_phase
+from infolab.sample import SampleNoise, ddim, ddpm, grid, invert, latent, two_phase
 from infolab.schedules import DDPM
 
 SCHEDULE = DDPM.linear(1000, 1e-5, 1e-2)
@@ -20,6 +21,9 @@ def gaussian_eps(x, step, variance=VARIANCE, mean=MEAN):
     """E[eps | x_t] for x0 ~ N(mean, variance), coordinate by coordinate."""
     abar = SCHEDULE.abar[step].to(x).reshape(-1, *[1] * (x.ndim - 1))
     return (1 - abar).sqrt() * (x - abar.sqrt() * mean) / (abar * variance + 1 - abar)
+
+
+GAUSSIAN = Denoiser.of_steps(gaussian_eps, SCHEDULE)
 
 
 def exact_start(n, seed=0, variance=VARIANCE, mean=MEAN):
@@ -70,7 +74,13 @@ def test_the_eps_that_made_z_gives_back_its_x0_in_any_number_of_steps(steps, cli
     x0 = torch.rand(5, 3, 2, generator=torch.Generator().manual_seed(0), dtype=DOUBLE) * 2 - 1
     eps = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
     abar = float(SCHEDULE.abar[-1])
-    found = ddim(lambda x, step: eps, SCHEDULE, math.sqrt(abar) * x0 + math.sqrt(1 - abar) * eps, steps, clip=clip)
+    found = ddim(
+        Denoiser.of_steps(lambda x, step: eps, SCHEDULE),
+        SCHEDULE,
+        math.sqrt(abar) * x0 + math.sqrt(1 - abar) * eps,
+        steps,
+        clip=clip,
+    )
     torch.testing.assert_close(found, x0, rtol=0, atol=1e-11)
 
 
@@ -81,21 +91,21 @@ def test_ddim_is_the_affine_map_of_its_own_recursion(steps):
     z = (x_T - math.sqrt(abar) * MEAN) / math.sqrt(abar * VARIANCE + 1 - abar)
     mean, variance = recursion(steps)
     torch.testing.assert_close(
-        ddim(gaussian_eps, SCHEDULE, x_T, steps), mean + math.sqrt(variance) * z, rtol=1e-10, atol=1e-10
+        ddim(GAUSSIAN, SCHEDULE, x_T, steps), mean + math.sqrt(variance) * z, rtol=1e-10, atol=1e-10
     )
 
 
 @pytest.mark.parametrize(("steps", "eta"), [(10, 0.01), (10, 1.0), (50, 0.5), (50, 1.0)])
 def test_ddim_with_noise_has_the_moments_of_its_recursion(steps, eta):
     n = 20_000
-    x = ddim(gaussian_eps, SCHEDULE, exact_start(n), steps, eta, SampleNoise(1, "test", n, (1,)))
+    x = ddim(GAUSSIAN, SCHEDULE, exact_start(n), steps, eta, SampleNoise(1, "test", n, (1,)))
     within_four_errors(x, *recursion(steps, eta))
 
 
 @pytest.mark.parametrize("variance", ["small", "large"])
 def test_ddpm_has_the_moments_of_its_recursion(variance):
     n = 4_000
-    x = ddpm(gaussian_eps, SCHEDULE, exact_start(n), SampleNoise(2, "test", n, (1,)), variance)
+    x = ddpm(GAUSSIAN, SCHEDULE, exact_start(n), SampleNoise(2, "test", n, (1,)), variance)
     within_four_errors(x, *recursion(1000, eta=1.0, large=variance == "large"))
 
 
@@ -119,7 +129,7 @@ def test_a_mixture_comes_out_with_its_weights_means_and_variances():
     n = 4_000
     abar = float(SCHEDULE.abar[-1])
     x_T = law.noised(math.sqrt(abar), math.sqrt(1 - abar)).sample(n, torch.Generator().manual_seed(0))
-    x = ddim(eps_hat, SCHEDULE, x_T, 200)
+    x = ddim(Denoiser.of_steps(eps_hat, SCHEDULE), SCHEDULE, x_T, 200)
     right = x[:, 0] > -0.5
     assert abs(float(right.double().mean()) - 0.7) < 4 * math.sqrt(0.21 / n) + 0.01
     error = 4 * 0.2 / math.sqrt(0.3 * n) + 0.02
@@ -131,26 +141,29 @@ def test_a_mixture_comes_out_with_its_weights_means_and_variances():
 def test_ddpm_is_ddim_with_eta_one_over_all_steps():
     noise = SampleNoise(3, "test", 6, (2,))
     x_T = noise.start().double()
-    one = ddpm(gaussian_eps, SCHEDULE, x_T, noise)
-    torch.testing.assert_close(ddim(gaussian_eps, SCHEDULE, x_T, 1000, 1.0, noise), one, rtol=1e-12, atol=1e-12)
+    one = ddpm(GAUSSIAN, SCHEDULE, x_T, noise)
+    torch.testing.assert_close(ddim(GAUSSIAN, SCHEDULE, x_T, 1000, 1.0, noise), one, rtol=1e-12, atol=1e-12)
 
 
 def test_clipping_keeps_samples_in_range_and_leaves_what_is_there():
     x_T = torch.randn(20, 4, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
-    wild = ddim(lambda x, step: -3 * x, SCHEDULE, x_T, 20, clip=True)
+    wild = ddim(Denoiser.of_steps(lambda x, step: -3 * x, SCHEDULE), SCHEDULE, x_T, 20, clip=True)
     assert float(wild.abs().max()) <= 1
-    assert float(ddim(lambda x, step: -3 * x, SCHEDULE, x_T, 20).abs().max()) > 1
+    assert float(ddim(Denoiser.of_steps(lambda x, step: -3 * x, SCHEDULE), SCHEDULE, x_T, 20).abs().max()) > 1
     narrow = lambda x, step: gaussian_eps(x, step, variance=1e-4, mean=0.2)  # noqa: E731
     torch.testing.assert_close(
-        ddim(narrow, SCHEDULE, x_T, 20, clip=True), ddim(narrow, SCHEDULE, x_T, 20), rtol=1e-9, atol=1e-9
+        ddim(Denoiser.of_steps(narrow, SCHEDULE), SCHEDULE, x_T, 20, clip=True),
+        ddim(Denoiser.of_steps(narrow, SCHEDULE), SCHEDULE, x_T, 20),
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 
 def inversion_error(steps, rule):
     source = torch.Generator().manual_seed(5)
     x0 = MEAN + math.sqrt(VARIANCE) * torch.randn(200, 3, generator=source, dtype=DOUBLE)
-    x_T = invert(gaussian_eps, SCHEDULE, x0, steps, rule)
-    back = ddim(gaussian_eps, SCHEDULE, x_T, steps)
+    x_T = invert(GAUSSIAN, SCHEDULE, x0, steps, rule)
+    back = ddim(GAUSSIAN, SCHEDULE, x_T, steps)
     return float((back - x0).norm() / x0.norm()), x_T
 
 
@@ -169,10 +182,12 @@ def test_inversion_of_a_mixture_and_an_unknown_rule():
     law = GaussianMixture(torch.ones(2), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), 0.09)
     x0 = law.sample(100, torch.Generator().manual_seed(1))
     model = lambda x, step: law.eps_hat(x, SCHEDULE.logsnr[step])  # noqa: E731
-    back = ddim(model, SCHEDULE, invert(model, SCHEDULE, x0, 500), 500)
+    back = ddim(
+        Denoiser.of_steps(model, SCHEDULE), SCHEDULE, invert(Denoiser.of_steps(model, SCHEDULE), SCHEDULE, x0, 500), 500
+    )
     assert float((back - x0).norm() / x0.norm()) < 2e-3
     with pytest.raises(UserError, match="rule"):
-        invert(model, SCHEDULE, x0, 10, "other")
+        invert(Denoiser.of_steps(model, SCHEDULE), SCHEDULE, x0, 10, "other")
 
 
 class Counted:
@@ -180,6 +195,7 @@ class Counted:
 
     def __init__(self):
         self.steps, self.codes = [], []
+        self.model = Denoiser.of_steps(self, SCHEDULE)
 
     def __call__(self, x, step, code=None):
         self.steps.append(int(step[0]))
@@ -194,15 +210,15 @@ def test_inversion_passes_the_code_along():
     network = Counted()
     code = torch.tensor([[0.5], [-1.0]], dtype=DOUBLE)
     x0 = torch.tensor([[1.0], [0.0]], dtype=DOUBLE)
-    x_T = invert(given(network, code), SCHEDULE, x0, 1000)
+    x_T = invert(network.model.given(code), SCHEDULE, x0, 1000)
     assert len(network.steps) == 1000
     assert all(one is code for one in network.codes)
-    right = ddim(given(network, code), SCHEDULE, x_T, 1000)
-    wrong = ddim(given(network, code.flip(0)), SCHEDULE, x_T, 1000)
+    right = ddim(network.model.given(code), SCHEDULE, x_T, 1000)
+    wrong = ddim(network.model.given(code.flip(0)), SCHEDULE, x_T, 1000)
     assert float((right - x0).abs().max()) < 1e-4
     assert float((wrong - x0).abs().max()) > 0.5
     with pytest.raises(UserError, match="one code a sample"):
-        given(network, code)(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64))
+        network.model.given(code).eps_at_step(torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64), SCHEDULE)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +227,7 @@ def test_inversion_passes_the_code_along():
 def test_two_phases_switch_at_the_split(split, steps, firsts):
     first, second = Counted(), Counted()
     code = torch.zeros(2, 1, dtype=DOUBLE)
-    two_phase(first, given(second, code), SCHEDULE, torch.zeros(2, 1, dtype=DOUBLE), split, steps)
+    two_phase(first.model, second.model.given(code), SCHEDULE, torch.zeros(2, 1, dtype=DOUBLE), split, steps)
     assert (len(first.steps), len(second.steps)) == (firsts, steps - firsts)
     assert first.steps + second.steps == grid(SCHEDULE, steps)
     assert all(step >= 1000 - split for step in first.steps)
@@ -223,10 +239,10 @@ def test_two_phases_switch_at_the_split(split, steps, firsts):
 def test_two_phases_of_one_model_are_ddim():
     noise = SampleNoise(4, "test", 3, (1,))
     x_T = noise.start().double()
-    together = two_phase(gaussian_eps, gaussian_eps, SCHEDULE, x_T, 300, 40, 0.7, noise)
-    torch.testing.assert_close(together, ddim(gaussian_eps, SCHEDULE, x_T, 40, 0.7, noise), rtol=0, atol=0)
+    together = two_phase(GAUSSIAN, GAUSSIAN, SCHEDULE, x_T, 300, 40, 0.7, noise)
+    torch.testing.assert_close(together, ddim(GAUSSIAN, SCHEDULE, x_T, 40, 0.7, noise), rtol=0, atol=0)
     with pytest.raises(UserError, match="split_step = 1001"):
-        two_phase(gaussian_eps, gaussian_eps, SCHEDULE, x_T, 1001, 40)
+        two_phase(GAUSSIAN, GAUSSIAN, SCHEDULE, x_T, 1001, 40)
 
 
 def test_latent_sampling_draws_a_code_and_hands_it_on():
@@ -234,26 +250,26 @@ def test_latent_sampling_draws_a_code_and_hands_it_on():
     source = torch.Generator().manual_seed(7)
     a_T = torch.randn(n, 2, generator=source, dtype=DOUBLE)
     network = Counted()
-    code_model = lambda a, step: gaussian_eps(a, step, variance=1.0, mean=0.0)  # noqa: E731
+    code_model = Denoiser.of_steps(lambda a, step: gaussian_eps(a, step, variance=1.0, mean=0.0), SCHEDULE)
     x, code = latent(
-        code_model, network, SCHEDULE, a_T, torch.zeros(n, 1, dtype=DOUBLE), centre=centre, scale=scale, steps=20
+        code_model, network.model, SCHEDULE, a_T, torch.zeros(n, 1, dtype=DOUBLE), centre=centre, scale=scale, steps=20
     )
     spread = scale * math.sqrt(recursion(1000, variance=1.0)[1])
     assert bool(((code.mean(0) - centre).abs() < 4 * spread / math.sqrt(n)).all())
     assert bool(((code.std(0) / spread - 1).abs() < 4 / math.sqrt(2 * n)).all())
     assert network.steps == grid(SCHEDULE, 20)
     assert all(one is code for one in network.codes)
-    torch.testing.assert_close(x, ddim(given(network, code), SCHEDULE, torch.zeros(n, 1, dtype=DOUBLE), 20))
+    torch.testing.assert_close(x, ddim(network.model.given(code), SCHEDULE, torch.zeros(n, 1, dtype=DOUBLE), 20))
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.5, math.nan])
 def test_eta_outside_its_range_and_missing_noise_are_refused(eta):
     with pytest.raises(UserError, match="eta"):
-        ddim(gaussian_eps, SCHEDULE, torch.zeros(1, 1), 5, eta, SampleNoise(0, "test", 1, (1,)))
+        ddim(GAUSSIAN, SCHEDULE, torch.zeros(1, 1), 5, eta, SampleNoise(0, "test", 1, (1,)))
     with pytest.raises(UserError, match="draws noise"):
-        ddim(gaussian_eps, SCHEDULE, torch.zeros(1, 1), 5, 0.5)
+        ddim(GAUSSIAN, SCHEDULE, torch.zeros(1, 1), 5, 0.5)
     with pytest.raises(UserError, match="variance"):
-        ddpm(gaussian_eps, SCHEDULE, torch.zeros(1, 1), SampleNoise(0, "test", 1, (1,)), "huge")
+        ddpm(GAUSSIAN, SCHEDULE, torch.zeros(1, 1), SampleNoise(0, "test", 1, (1,)), "huge")
 
 
 @pytest.mark.bits

@@ -6,9 +6,10 @@ import pytest
 import torch
 from scipy import integrate, stats
 
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.schedules import DDPM
-from infolab.variational import VariationalBound, continuous_model, network_model
+from infolab.variational import VariationalBound
 
 SPECTRUM = torch.tensor([0.05, 0.2, 0.6], dtype=torch.float64)
 MEAN = torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64)
@@ -48,7 +49,7 @@ def closed_form(schedule: DDPM, large: bool) -> float:
 @pytest.mark.parametrize("schedule", [DDPM.linear(60, 1e-3, 0.2), DDPM.cosine(50)], ids=["linear", "cosine"])
 def test_closed_form_on_gaussian_data(schedule, variance):
     bound = VariationalBound(schedule, variance, clip=False)
-    terms = bound.terms(continuous_model(exact_denoiser, schedule), data(4000))
+    terms = bound.terms(Denoiser.of_eps(exact_denoiser), data(4000))
     estimate = bound.estimate(terms, d=3)
     assert abs(estimate.value - closed_form(schedule, variance == "large")) < 4 * estimate.se
     assert estimate.se < 0.12
@@ -66,7 +67,7 @@ def test_a_subset_of_the_steps_is_unbiased_and_its_error_honest():
     schedule = DDPM.linear(200, 1e-3, 0.06)
     bound = VariationalBound(schedule, clip=False)
     x = data(64)
-    model = continuous_model(exact_denoiser, schedule)
+    model = Denoiser.of_eps(exact_denoiser)
     runs = [bound.terms(model, x, steps=20, seed=seed) for seed in range(60)]
     values = torch.tensor([float(run.total.mean()) for run in runs])
     whole = torch.tensor([float(bound.terms(model, x, seed=seed).total.mean()) for seed in range(4)])
@@ -86,9 +87,10 @@ def test_learned_variance_interpolates_between_both():
     def total(variance: str, v: float | None = None) -> torch.Tensor:
         def model(x_t, step):
             eps_hat = exact_denoiser(x_t, schedule.logsnr[step].to(x_t))
-            return eps_hat, None if v is None else torch.full_like(eps_hat, v)
+            return eps_hat if v is None else torch.cat([eps_hat, torch.full_like(eps_hat, v)], 1)
 
-        return VariationalBound(schedule, variance, clip=False).terms(model, x).transitions
+        learned = Denoiser.of_steps(model, schedule)
+        return VariationalBound(schedule, variance, clip=False).terms(learned, x).transitions
 
     torch.testing.assert_close(total("learned", 1.0), total("large"))
     torch.testing.assert_close(total("learned", -1.0), total("small"))
@@ -112,7 +114,7 @@ def test_continuous_and_discrete_reconstruction_agree_for_narrow_bins():
     schedule = DDPM.linear(20, 1e-2, 0.2)
     levels = 4001
     x = (torch.randint(0, levels, (50, 3), generator=torch.Generator().manual_seed(1)).double() / (levels - 1)) * 2 - 1
-    model = continuous_model(exact_denoiser, schedule)
+    model = Denoiser.of_eps(exact_denoiser)
     density = VariationalBound(schedule, clip=False).terms(model, x).reconstruction
     mass = VariationalBound(schedule, levels=levels, clip=False).terms(model, x).reconstruction
     inside = (x.abs() < 0.999).all(1)  # the end bins hold the tails
@@ -137,13 +139,13 @@ def test_bound_of_a_mass_lies_above_the_entropy_of_the_levels():
 
     schedule = DDPM.linear(300, 2e-3, 0.05)
     bound = VariationalBound(schedule, "small", levels=levels)
-    estimate = bound.estimate(bound.terms(continuous_model(denoiser, schedule), x), d=1)
+    estimate = bound.estimate(bound.terms(Denoiser.of_eps(denoiser), x), d=1)
     assert entropy - 3 * estimate.se < estimate.value < entropy + 0.4
 
 
 def test_noise_does_not_depend_on_the_batch():
     schedule = DDPM.linear(10, 1e-2, 0.3)
-    model, x = continuous_model(exact_denoiser, schedule), data(20)
+    model, x = Denoiser.of_eps(exact_denoiser), data(20)
     bound = VariationalBound(schedule)
     torch.testing.assert_close(bound.terms(model, x, batch=7).total, bound.terms(model, x).total, rtol=1e-12, atol=0)
 
@@ -155,7 +157,9 @@ def test_network_of_iddpms_layout_is_fed_thousandths_and_split():
         fed.append(float(t[0]))
         return torch.cat([x_t, -torch.ones_like(x_t)], 1)
 
-    eps_hat, v = network_model(network, 3, 4000)(torch.zeros(2, 3, 1, 1), torch.tensor([2000, 2000]))
+    eps_hat, v = Denoiser(network, "eps", DDPM.cosine(4000)).at_step(
+        torch.zeros(2, 3, 1, 1), torch.tensor([2000, 2000]), DDPM.cosine(4000)
+    )
     assert fed == [500.0]
     assert eps_hat.shape == (2, 3, 1, 1)
     assert v is not None

@@ -13,6 +13,7 @@ from instrument import Instrument, Numbers, Sample, same
 from torch import Tensor
 
 from infolab.bound import data_terms
+from infolab.denoise import Denoiser
 from infolab.empirical import empirical_posterior_mean, empirical_score, mutual_information, mutual_information_batch
 from infolab.immse import GaussianReference
 from infolab.kl import kl_to_mixture
@@ -159,7 +160,7 @@ def kl(sample: Sample) -> Numbers:
         level = schedule.at(t)
         return law.score_at(x, level.alpha, level.sigma)
 
-    found = kl_to_mixture(score, law, schedule, steps=64)["kl_nats"]
+    found = kl_to_mixture(Denoiser.of_score(score, schedule), law, schedule, steps=64)["kl_nats"]
     return Numbers(np.array([found["value"]]), numerical=found["se_quadrature"])
 
 

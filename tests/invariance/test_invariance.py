@@ -41,7 +41,7 @@ NO_ROW = {
     **{f"infolab.empirical.{name}": "a step of what has a row" for name in EMPIRICAL_STEPS},
     "diffusion.toy_evaluate.bound_row": "a row of the study",
     "diffusion.toy_evaluate.ToyEvaluation": "the study's evaluation",
-    "diffusion.toy_evaluate.PlugInScore": "the score of an estimate that has a row",
+    "diffusion.toy_evaluate.plug_in": "the score of an estimate that has a row",
     **{f"infolab.bound.{name}": "a part of the bound, of a score and data on one scale" for name in BOUND_PARTS},
     "infolab.nll.Measurement": "a record", "infolab.nll.Range": "a record",
     "infolab.nll.measure": "a part of nll_report",

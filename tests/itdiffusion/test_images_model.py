@@ -9,6 +9,7 @@ import torch
 from infolab import distributed
 from infolab.baselines import per_pixel_histogram_bpd, pixel_log_mass
 from infolab.data import ImageSet, load
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.immse import Bins, GaussianReference, LogsnrRange, discrete_nll, make_grid, measure_curve
 from itdiffusion.digits import SWEEPS
@@ -57,7 +58,9 @@ def test_untrained_levels_head_has_the_histograms_nll():
         return head(torch.zeros(len(z), LEVELS, 2, 3), z, logsnr)
 
     grid = make_grid(LogsnrRange.from_ends(-9.0, 7.0), 60)
-    found = discrete_nll(measure_curve(denoiser, x, grid, reference, bins=Bins.of_levels(LEVELS)), "raw")
+    found = discrete_nll(
+        measure_curve(Denoiser.of_eps(denoiser), x, grid, reference, bins=Bins.of_levels(LEVELS)), "raw"
+    )
     truth = per_pixel_histogram_bpd(images.images, images.images, LEVELS)[0]
     assert abs(found.bpd - truth) < 3 * found.se / (6 * math.log(2)) + 1e-3
 
@@ -72,16 +75,16 @@ def test_gaussian_head_without_a_network_is_the_optimal_linear_denoiser():
     torch.testing.assert_close(eps_hat, reference.eps_hat(z, logsnr), rtol=1e-4, atol=1e-4)
 
 
-class Zero(torch.nn.Module):
+class Zero(Denoiser):
     """eps_hat = 0: its loss has the mean 1/2 d (high - low)."""
 
     name = "zero"
 
     def __init__(self):
-        super().__init__()
+        super().__init__(torch.nn.Identity())
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
-    def forward(self, z, logsnr):
+    def call(self, z, logsnr):
         return 0 * z + self.weight
 
 

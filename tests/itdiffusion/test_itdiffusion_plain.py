@@ -7,6 +7,7 @@ import torch
 
 from benchmarks import itdiffusion_2d as rows
 from infolab.data.images import dequantization_noise
+from infolab.denoise import Denoiser
 from infolab.epochs import ChannelEpochs
 from infolab.immse import Bins, GaussianReference, LogsnrRange, make_grid, measure_curve
 from infolab.mixture import GaussianMixture
@@ -93,7 +94,7 @@ def test_densities_agree_within_their_noise():
 def test_all_three_variants_are_the_same_functions():
     x = torch.randint(0, 256, (40, 1, 2, 2), generator=generator(0)).float() / 127.5 - 1
     reference = GaussianReference.fit(x)
-    curve = measure_curve(reference.eps_hat, x, GRID, reference, bins=BINS, dequantized=True, seed=3)
+    curve = measure_curve(Denoiser.of_eps(reference.eps_hat), x, GRID, reference, bins=BINS, dequantized=True, seed=3)
     eps = curve_noise("quasi", (40, 4), 0, torch.arange(5), 5, seed=3)
     moved = x + BINS.step * (dequantization_noise(tuple(x.shape), 3) - 0.5)
     for j, a in enumerate(GRID.logsnr.float()):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from infolab import nll
+from infolab.exact import mixture_denoiser
 from infolab.immse import (
     GaussianReference,
     LogsnrRange,
@@ -213,7 +214,7 @@ def test_the_paired_error_covers():
     grid = make_grid(LogsnrRange(0.0, 3.0), 40)
     for seed in range(tries):
         x = torch.randn(100, 1, generator=generator(seed, "cover"))
-        curves = [measure_curve(law.eps_hat, x, grid, reference, seed=seed) for law in laws]
+        curves = [measure_curve(mixture_denoiser(law), x, grid, reference, seed=seed) for law in laws]
         found = paired_difference(*curves)
         covered += abs(found.value - truth) < 1.96 * found.se + 1e-3
     # Binomial(60, 0.95): at least 51 with probability 0.999.
@@ -225,8 +226,9 @@ def test_examples_that_share_groups_are_refused():
     grid, x = make_grid(LogsnrRange(0.0, 1.0), 5), torch.randn(300, 1, generator=generator(0))
     law = GaussianMixture(torch.ones(1), torch.zeros(1, 1), 1.0)
     with pytest.raises(Exception, match="a group for each example"):
-        nll_by_example(measure_curve(law.eps_hat, x, grid, reference))
-    apart = measure_curve(law.eps_hat, x, grid, reference, so_far=empty_curve(grid, reference, None, ["raw"], 300))
+        nll_by_example(measure_curve(mixture_denoiser(law), x, grid, reference))
+    curve = empty_curve(grid, reference, None, ["raw"], 300)
+    apart = measure_curve(mixture_denoiser(law), x, grid, reference, so_far=curve)
     assert float(nll_by_example(apart).mean()) == pytest.approx(continuous_nll(apart).value)
 
 

@@ -66,7 +66,7 @@ def test_diffusers_folder_gives_diffusers_own_eps_at_whole_steps(hugging_face):
     steps = torch.tensor([0, 1, 250, 700, 999])
     logsnr = DDPM.linear().logsnr[steps]
     with torch.no_grad():
-        torch.testing.assert_close(denoiser(images(), logsnr), unet(images(), steps).sample, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(denoiser.eps(images(), logsnr), unet(images(), steps).sample, rtol=1e-5, atol=1e-5)
     assert denoiser.name == "ddpm[ddpm-small]"
     assert denoiser.levels == 256
 
@@ -99,8 +99,8 @@ def test_every_prediction_and_schedule_is_read_as_diffusers_reads_it(hugging_fac
     torch.testing.assert_close(denoiser.schedule.abar, abar, rtol=1e-3, atol=1e-8)  # diffusers' products are float32
     logsnr = denoiser.schedule.logsnr[steps]
     with torch.no_grad():
-        ours = denoiser(images(), logsnr)
-        again, _ = denoiser.step_model()(images(), steps)
+        ours = denoiser.eps(images(), logsnr)
+        again, _ = denoiser.at_step(images(), steps, denoiser.schedule)
         for i, step in enumerate(steps.tolist()):
             out = unet(images()[i : i + 1], step).sample
             x0 = scheduler.step(out, step, images()[i : i + 1]).pred_original_sample
@@ -117,7 +117,7 @@ def test_time_is_interpolated_for_each_sample(hugging_face):
     logsnr = torch.tensor([0.25 * knots[10] + 0.75 * knots[11], knots[500], knots[0] + 5.0])
     with torch.no_grad():
         expected = unet(images(3), torch.tensor([10.75, 500.0, 0.0])).sample
-        torch.testing.assert_close(denoiser(images(3), logsnr), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(denoiser.eps(images(3), logsnr), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_iddpm_is_fed_at_the_log_snr_of_a_step_what_its_training_fed_there(iddpm):
@@ -130,17 +130,17 @@ def test_iddpm_is_fed_at_the_log_snr_of_a_step_what_its_training_fed_there(iddpm
         expected = network.eval()(images(), (step * 1000 / 4000).float())[:, :3]
         # float32 network; one step off, a quarter of a unit of time, differs by 1e-2 here
         logsnr = torch.logit(cosine[1] / cosine[0])
-        torch.testing.assert_close(denoiser(images(), logsnr), expected, rtol=1e-4, atol=1e-4)
-        own, _ = denoiser.step_model()(images(), step.long())
+        torch.testing.assert_close(denoiser.eps(images(), logsnr), expected, rtol=1e-4, atol=1e-4)
+        own, _ = denoiser.at_step(images(), step.long(), denoiser.schedule)
     torch.testing.assert_close(own, expected)
 
 
 def test_whole_steps_of_iddpm_are_fed_as_in_training_with_the_variance(iddpm):
     path, network = iddpm
-    model = load_iddpm(path, SMALL).eval().step_model()
+    denoiser = load_iddpm(path, SMALL).eval()
     steps = torch.tensor([0, 3999, 100, 1, 2])
     with torch.no_grad():
-        eps_hat, v = model(images(), steps)
+        eps_hat, v = denoiser.at_step(images(), steps, denoiser.schedule)
         out = network.eval()(images(), steps * 0.25)
     torch.testing.assert_close(eps_hat, out[:, :3])
     torch.testing.assert_close(v, out[:, 3:])
@@ -149,7 +149,8 @@ def test_whole_steps_of_iddpm_are_fed_as_in_training_with_the_variance(iddpm):
 def test_whole_steps_of_ddpm_have_no_variance_output(hugging_face):
     folder, unet = hugging_face
     with torch.no_grad():
-        eps_hat, v = load_hugging_face(folder).eval().step_model()(images(), torch.full((5,), 7))
+        denoiser = load_hugging_face(folder).eval()
+        eps_hat, v = denoiser.at_step(images(), torch.full((5,), 7), denoiser.schedule)
         torch.testing.assert_close(eps_hat, unet(images(), 7).sample)
     assert v is None
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import infolab.training as training_module
+from infolab.denoise import Denoiser
 from infolab.immse import Bins, GaussianReference, LogsnrRange, estimate_nll
 from infolab.results import read, read_arrays
 from infolab.schedules import VE, VP, logsnr_to_alpha_sigma
@@ -116,7 +117,7 @@ def test_the_likelihood_of_independent_pixels_is_their_entropy():
     settings = {"bins": bins, "points": 60, "widen": False, "seed": 0}
     settings["logsnr_range"] = LogsnrRange.from_ends(-9.0, math.log(66 / bins.step**2))
     exact, rough = (
-        estimate_nll(ChannelDenoiser(score, reference), x, reference, **settings)["discrete"]
+        estimate_nll(Denoiser.of_eps(ChannelDenoiser(score, reference)), x, reference, **settings)["discrete"]
         for score in (Exact(VE(25.0)), Gaussian(VE(25.0), 0.5, 0.094))
     )
     truth = 4 * math.log(levels)

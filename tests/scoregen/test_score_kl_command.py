@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from infolab import kl
+from infolab.denoise import Denoiser
 from infolab.mixture import GaussianMixture
 from infolab.schedules import VP
 
@@ -129,7 +130,9 @@ def test_the_error_covers_what_fewer_steps_would_change():
         return -x + 6 * alpha * torch.tanh(6 * alpha * x)
 
     law = GaussianMixture(torch.ones(2), torch.tensor([[-6.0], [6.0]]), 1.0)
-    few, many = (kl.kl_to_mixture(score, law, VP(), steps=steps)["kl_nats"] for steps in (24, 200))
+    few, many = (
+        kl.kl_to_mixture(Denoiser.of_score(score, VP()), law, VP(), steps=steps)["kl_nats"] for steps in (24, 200)
+    )
     assert abs(few["value"] - many["value"]) <= few["se_quadrature"] + many["se_quadrature"]
 
 
@@ -144,14 +147,14 @@ def test_a_large_problem_says_its_cost_and_its_progress_before_it_begins(monkeyp
 
     law = GaussianMixture(torch.ones(2), torch.tensor([[0.0], [255.0]]), 0.01**2)
     with pytest.raises(BegunError):
-        kl.kl_to_mixture(score, law, VP(0.1, 20.0))
+        kl.kl_to_mixture(Denoiser.of_score(score, VP(0.1, 20.0)), law, VP(0.1, 20.0))
     assert "127,581 grid points" in (said := capsys.readouterr().err)
     assert "114,750 steps" in said
     assert "5.9e+10 evaluations" in said
     ticks = []
     monkeypatch.setattr(kl.Progress, "update", lambda self, done, note="": ticks.append(done))
     small = GaussianMixture(torch.ones(1), torch.zeros(1, 1), 1.0)
-    kl.kl_to_mixture(lambda x, t: -x, small, VP(0.1, 20.0), steps=8)
+    kl.kl_to_mixture(Denoiser.of_score(lambda x, t: -x, VP(0.1, 20.0)), small, VP(0.1, 20.0), steps=8)
     assert ticks == list(range(1, 13))
     assert capsys.readouterr().err == ""
 
@@ -165,6 +168,6 @@ def test_narrow_modes_are_resolved(unit):
     def score(x, t):
         return law.score_at(x, level(t).alpha, level(t).sigma)
 
-    found = kl.kl_to_mixture(score, law, VP())
+    found = kl.kl_to_mixture(Denoiser.of_score(score, VP()), law, VP())
     assert abs(found["kl_nats"]["value"]) < 2 * found["kl_nats"]["se_quadrature"] < 1e-4
     assert found["normalisation"] == pytest.approx(1, abs=1e-5)

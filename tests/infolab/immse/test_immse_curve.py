@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from infolab.denoise import Denoiser
 from infolab.errors import RunFailedError, UserError
+from infolab.exact import mixture_denoiser
 from infolab.immse import Bins, GaussianReference, LogsnrRange, make_grid, measure_curve, merge
 from infolab.immse.curve import GROUPS
 from infolab.mixture import GaussianMixture
@@ -40,7 +42,7 @@ class Counting:
 
 
 def test_the_mean_error_is_that_of_direct_simulation(x, reference):
-    curve = measure_curve(LAW.eps_hat, x, GRID, reference, noise="independent")
+    curve = measure_curve(mixture_denoiser(LAW), x, GRID, reference, noise="independent")
     points = LAW.sample(40_000, generator(1))
     for j, a in enumerate(GRID.logsnr):
         eps = torch.randn(points.shape, generator=generator(2, j), dtype=torch.float64)
@@ -53,9 +55,9 @@ def test_the_mean_error_is_that_of_direct_simulation(x, reference):
 
 @pytest.mark.parametrize("noise", ["quasi", "independent", "shared"])
 def test_batches_do_not_change_the_result(x, reference, noise):
-    whole = measure_curve(LAW.eps_hat, x, GRID, reference, noise=noise, seed=3)
+    whole = measure_curve(mixture_denoiser(LAW), x, GRID, reference, noise=noise, seed=3)
     small = Counting()
-    again = measure_curve(small, x, GRID, reference, noise=noise, seed=3, batch=50)
+    again = measure_curve(Denoiser.of_eps(small), x, GRID, reference, noise=noise, seed=3, batch=50)
     assert small.largest <= 50
     assert small.rows == again.evaluations == 600 * 7
     torch.testing.assert_close(again.sums["raw"], whole.sums["raw"], rtol=1e-10, atol=1e-10)
@@ -63,14 +65,14 @@ def test_batches_do_not_change_the_result(x, reference, noise):
 
 
 def test_shards_merge_to_the_whole(x, reference):
-    whole = measure_curve(LAW.eps_hat, x, GRID, reference, seed=3)
+    whole = measure_curve(mixture_denoiser(LAW), x, GRID, reference, seed=3)
     cuts = [(0, 130), (130, 400), (400, 600)]
-    parts = [measure_curve(LAW.eps_hat, x[a:b], GRID, reference, seed=3, first=a) for a, b in cuts]
+    parts = [measure_curve(mixture_denoiser(LAW), x[a:b], GRID, reference, seed=3, first=a) for a, b in cuts]
     joined = merge(parts)
     assert (joined.n, joined.evaluations) == (whole.n, whole.evaluations)
     torch.testing.assert_close(joined.mean("raw"), whole.mean("raw"), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(joined.se("raw"), whole.se("raw"), rtol=1e-10, atol=1e-12)
-    other = measure_curve(LAW.eps_hat, x, make_grid(LogsnrRange(0.0, 2.0), 7), reference)
+    other = measure_curve(mixture_denoiser(LAW), x, make_grid(LogsnrRange(0.0, 2.0), 7), reference)
     with pytest.raises(UserError, match="one grid"):
         merge([whole, other])
 
@@ -81,10 +83,10 @@ def test_one_call_serves_raw_hard_and_soft_and_one_more_the_dequantised():
     data = bins.low + bins.step * torch.randint(0, 5, (90, 1, 2, 2), generator=source).float()
     reference = GaussianReference.fit(data)
     denoiser = Counting(reference.eps_hat)
-    curve = measure_curve(denoiser, data, GRID, reference, bins=bins)
+    curve = measure_curve(Denoiser.of_eps(denoiser), data, GRID, reference, bins=bins)
     assert denoiser.rows == curve.evaluations == 90 * 7
     assert curve.kinds == ("raw", "hard", "soft")
-    both = measure_curve(denoiser, data, GRID, reference, bins=bins, dequantized=True)
+    both = measure_curve(Denoiser.of_eps(denoiser), data, GRID, reference, bins=bins, dequantized=True)
     assert denoiser.rows == 3 * 90 * 7
     assert both.evaluations == 2 * 90 * 7
     for kind in curve.kinds:
@@ -106,8 +108,8 @@ def test_one_call_serves_raw_hard_and_soft_and_one_more_the_dequantised():
 
 
 def test_memory_does_not_grow_with_the_examples(x, reference):
-    few = measure_curve(LAW.eps_hat, x[:40], GRID, reference)
-    many = measure_curve(LAW.eps_hat, x, GRID, reference)
+    few = measure_curve(mixture_denoiser(LAW), x[:40], GRID, reference)
+    many = measure_curve(mixture_denoiser(LAW), x, GRID, reference)
 
     def numbers(curve):
         parts = [curve.counts, *curve.sums.values(), *curve.log_normal.values(), *curve.products.values()]
@@ -119,7 +121,7 @@ def test_memory_does_not_grow_with_the_examples(x, reference):
 
 def test_curves_of_single_examples_are_stored_on_request(x, reference, tmp_path):
     path = tmp_path / "sub" / "curves.npy"
-    curve = measure_curve(LAW.eps_hat, x, GRID, reference, store=path, batch=64)
+    curve = measure_curve(mixture_denoiser(LAW), x, GRID, reference, store=path, batch=64)
     stored = np.load(path)
     assert stored.shape == (600, 1, 7)
     torch.testing.assert_close(
@@ -131,13 +133,13 @@ def test_curves_of_single_examples_are_stored_on_request(x, reference, tmp_path)
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        measure_curve(broken, x, GRID, reference, store=tmp_path / "other.npy")
+        measure_curve(Denoiser.of_eps(broken), x, GRID, reference, store=tmp_path / "other.npy")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["sub"]
 
 
 def test_antithetic_noise_evaluates_both_signs(x, reference):
     twice = Counting()
-    curve = measure_curve(twice, x[:100], GRID, reference, antithetic=True)
+    curve = measure_curve(Denoiser.of_eps(twice), x[:100], GRID, reference, antithetic=True)
     assert twice.rows == curve.evaluations == 2 * 700
     # The odd part of the control cancels, so only the even one is left: no product of eps with x.
     assert curve.n == 100
@@ -150,20 +152,20 @@ def test_grey_levels_are_transformed_block_by_block():
         return part.float() / 127.5 - 1
 
     reference = GaussianReference.fit(transform(images))
-    direct = measure_curve(reference.eps_hat, transform(images), GRID, reference)
-    lazy = measure_curve(reference.eps_hat, images, GRID, reference, transform=transform)
+    direct = measure_curve(Denoiser.of_eps(reference.eps_hat), transform(images), GRID, reference)
+    lazy = measure_curve(Denoiser.of_eps(reference.eps_hat), images, GRID, reference, transform=transform)
     torch.testing.assert_close(lazy.mean("raw"), direct.mean("raw"))
 
 
 def test_what_does_not_fit_is_refused(x, reference):
-    with pytest.raises(UserError, match="expected eps_hat of the same shape"):
-        measure_curve(lambda z, a: z[:, :1], x, GRID, reference)
+    with pytest.raises(UserError, match=r"expected a tensor of shape \(4200, 3\)"):
+        measure_curve(Denoiser.of_eps(lambda z, a: z[:, :1]), x, GRID, reference)
     with pytest.raises(UserError, match="of 2 dimensions and a Gaussian reference of 3"):
-        measure_curve(LAW.eps_hat, x[:, :2], GRID, reference)
+        measure_curve(mixture_denoiser(LAW), x[:, :2], GRID, reference)
     with pytest.raises(UserError, match="give bins"):
-        measure_curve(LAW.eps_hat, x, GRID, reference, dequantized=True)
+        measure_curve(mixture_denoiser(LAW), x, GRID, reference, dequantized=True)
     with pytest.raises(RunFailedError, match="not finite at log-SNR"):
-        measure_curve(lambda z, a: z / append_dims((a > 1).to(z) - 1, z), x, GRID, reference)
-    single = measure_curve(LAW.eps_hat, x[:1], GRID, reference)
+        measure_curve(Denoiser.of_eps(lambda z, a: z / append_dims((a > 1).to(z) - 1, z)), x, GRID, reference)
+    single = measure_curve(mixture_denoiser(LAW), x[:1], GRID, reference)
     with pytest.raises(UserError, match="at least two examples"):
         single.se("raw")

@@ -6,7 +6,9 @@ from functools import partial
 import pytest
 import torch
 
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
+from infolab.exact import mixture_denoiser
 from infolab.immse import (
     Bins,
     GaussianReference,
@@ -45,7 +47,7 @@ def test_a_gaussian_is_exact_to_rounding_whatever_its_spectrum(noise):
     x = torch.randn(100, 8, generator=generator(0), dtype=torch.float64) * variances.sqrt()
     law = GaussianMixture(torch.ones(1), torch.zeros(1, 8), torch.diag(variances)[None])
     reference = GaussianReference(torch.zeros(8, dtype=torch.float64), variances)
-    found = estimate_nll(law.eps_hat, x, reference, noise=noise)["continuous"]
+    found = estimate_nll(mixture_denoiser(law), x, reference, noise=noise)["continuous"]
     assert found.value == pytest.approx(-float(law.log_prob(x).mean()), abs=1e-8)
     assert found.se_quadrature < 1e-8
     assert found.se_data == pytest.approx(float(law.log_prob(x).std()) / 10, rel=1e-6)
@@ -56,7 +58,7 @@ def test_the_strongly_correlated_gaussian_without_the_control_variate():
     x = law.sample(4000, generator(1)).double()
     reference = GaussianReference(torch.zeros(2, dtype=torch.float64), *torch.linalg.eigh(law.mixture.cov()))
     assert reference.entropy_nats == pytest.approx(1.218489, abs=1e-6)
-    curve = measure_curve(law.mixture.eps_hat, x, make_grid(LogsnrRange(0, 3)), reference)
+    curve = measure_curve(mixture_denoiser(law.mixture), x, make_grid(LogsnrRange(0, 3)), reference)
     plain = continuous_nll(curve, control_variate=False)
     assert near(plain, 1.218489)
     assert continuous_nll(curve).value == pytest.approx(-float(law.log_prob(x).mean()), abs=1e-6)
@@ -65,7 +67,7 @@ def test_the_strongly_correlated_gaussian_without_the_control_variate():
 @pytest.mark.parametrize("integrator", ["deterministic", "rqmc", "random"])
 def test_a_mixture_with_structure_that_the_spectrum_does_not_see(integrator):
     x = FAR.sample(512, generator(2))
-    found = estimate_nll(FAR.eps_hat, x, GaussianReference.fit(x), integrator=integrator)["continuous"]
+    found = estimate_nll(mixture_denoiser(FAR), x, GaussianReference.fit(x), integrator=integrator)["continuous"]
     assert near(found, FAR.entropy_quadrature().value)
     assert found.evaluations == 512 * 100
 
@@ -73,14 +75,16 @@ def test_a_mixture_with_structure_that_the_spectrum_does_not_see(integrator):
 def test_the_published_range_loses_what_widening_finds():
     x = FAR.sample(256, generator(2))
     reference = GaussianReference.fit(x)
-    narrow = estimate_nll(FAR.eps_hat, x, reference, widen=False)["continuous"]
+    narrow = estimate_nll(mixture_denoiser(FAR), x, reference, widen=False)["continuous"]
     truth = -float(FAR.log_prob(x).mean())
     assert narrow.value > truth + 1.2
     assert narrow.tail_nats > 0.5
-    by_hand = estimate_nll(FAR.eps_hat, x, reference, logsnr_range=LogsnrRange(0, 3), widen=False)["continuous"]
+    by_hand = estimate_nll(mixture_denoiser(FAR), x, reference, logsnr_range=LogsnrRange(0, 3), widen=False)[
+        "continuous"
+    ]
     assert by_hand.tail_nats < 1e-2
     assert near(by_hand, truth)
-    wide = widen_range(FAR.eps_hat, x, reference)
+    wide = widen_range(mixture_denoiser(FAR), x, reference)
     assert wide.high > 9
     assert wide.tail_nats < 2e-4
     assert wide.evaluations > 0
@@ -93,7 +97,7 @@ def test_two_points_are_log_2_and_n_points_log_n():
         law = GaussianMixture(torch.ones(len(points)), points, 0.0)
         x = points[torch.randint(len(points), (600,), generator=generator(3))]
         reference = GaussianReference.fit(x, floor=bins.step**2 / 12)
-        curve = estimate_nll(law.eps_hat, x, reference, bins=bins).curve
+        curve = estimate_nll(mixture_denoiser(law), x, reference, bins=bins).curve
         for rounding in ("raw", "best"):
             found = discrete_nll(curve, rounding)
             assert near(found, math.log(len(points)))
@@ -108,9 +112,9 @@ def test_constant_pixels_are_no_trouble_for_a_mass():
     x = points[torch.randint(2, (400,), generator=generator(4))]
     reference = GaussianReference.fit(x, floor=1 / 3)
     law = GaussianMixture(torch.ones(2), points, 0.0)
-    assert near(estimate_nll(law.eps_hat, x, reference, bins=Bins(-1, 1, 3))["discrete"], math.log(2))
+    assert near(estimate_nll(mixture_denoiser(law), x, reference, bins=Bins(-1, 1, 3))["discrete"], math.log(2))
     with pytest.raises(UserError, match="1 of 2 directions of the data are constant"):
-        estimate_nll(law.eps_hat, x, GaussianReference.fit(x))
+        estimate_nll(mixture_denoiser(law), x, GaussianReference.fit(x))
 
 
 def uniform_eps_hat(z, logsnr):
@@ -136,11 +140,13 @@ def test_dequantisation_bounds_the_mass():
     def denoiser(z, logsnr):
         return uniform_eps_hat(z, logsnr)
 
-    found = estimate_nll(denoiser, x, reference, bins=Bins(0, 1, 2), dequantized=True, points=40)["dequantized"]
+    found = estimate_nll(Denoiser.of_eps(denoiser), x, reference, bins=Bins(0, 1, 2), dequantized=True, points=40)[
+        "dequantized"
+    ]
     assert near(found, math.log(2))
     assert "dequantisation" in found.estimand
     # A denoiser of the two points knows nothing of the spread in a bin: still a bound.
-    curve = estimate_nll(law.eps_hat, x, reference, bins=Bins(0, 1, 2), dequantized=True).curve
+    curve = estimate_nll(mixture_denoiser(law), x, reference, bins=Bins(0, 1, 2), dequantized=True).curve
     assert dequantized_nll(curve, gaussian_member=True).value > math.log(2)
     with pytest.raises(UserError, match="without bins"):
         continuous_nll(curve)
@@ -167,7 +173,9 @@ def test_a_bad_denoiser_gives_an_upper_bound_and_the_gaussian_stands_in():
     x = law.sample(1500, generator(6))
     reference = GaussianReference.fit(x)
     truth = -float(law.log_prob(x).mean())
-    curve = measure_curve(lambda z, a: 0.7 * law.eps_hat(z, a), x, make_grid(LogsnrRange(4, 3), 60), reference)
+    curve = measure_curve(
+        Denoiser.of_eps(lambda z, a: 0.7 * law.eps_hat(z, a)), x, make_grid(LogsnrRange(4, 3), 60), reference
+    )
     alone, helped = continuous_nll(curve), continuous_nll(curve, gaussian_member=True)
     assert alone.value > truth + 0.2
     assert truth < helped.value < alone.value
@@ -180,9 +188,11 @@ def test_an_ensemble_is_not_above_its_members_and_not_optimistic():
     x = law.sample(1200, generator(7))
     reference = GaussianReference.fit(x)
     grid = make_grid(LogsnrRange(4.5, 2.6), 50)
-    good_low = measure_curve(lambda z, a: torch.where(a[:, None] < 3, 1.0, 0.5) * law.eps_hat(z, a), x, grid, reference)
+    good_low = measure_curve(
+        Denoiser.of_eps(lambda z, a: torch.where(a[:, None] < 3, 1.0, 0.5) * law.eps_hat(z, a)), x, grid, reference
+    )
     good_high = measure_curve(
-        lambda z, a: torch.where(a[:, None] > 3, 1.0, 0.5) * law.eps_hat(z, a), x, grid, reference
+        Denoiser.of_eps(lambda z, a: torch.where(a[:, None] > 3, 1.0, 0.5) * law.eps_hat(z, a)), x, grid, reference
     )
     both = ensemble_nll([good_low, good_high])
     assert near(both, -float(law.log_prob(x).mean()))
@@ -191,11 +201,11 @@ def test_an_ensemble_is_not_above_its_members_and_not_optimistic():
     assert both.evaluations == 2 * good_low.evaluations
     assert both.optimistic_nats <= both.value
     # Members that differ by noise alone: choosing on the very sample that is averaged reads lower.
-    draws = [measure_curve(partial(disturbed, law, k), x[:64], grid, reference) for k in range(6)]
+    draws = [measure_curve(Denoiser.of_eps(partial(disturbed, law, k)), x[:64], grid, reference) for k in range(6)]
     chosen = ensemble_nll(draws)
     assert chosen.optimistic_nats < chosen.value
     with pytest.raises(UserError, match="different examples"):
-        ensemble_nll([good_low, measure_curve(law.eps_hat, x[:50], grid, reference)])
+        ensemble_nll([good_low, measure_curve(mixture_denoiser(law), x[:50], grid, reference)])
 
 
 def test_the_discrete_ensemble_takes_the_best_of_all_roundings():
@@ -203,9 +213,9 @@ def test_the_discrete_ensemble_takes_the_best_of_all_roundings():
     law, bins = GaussianMixture(torch.ones(2), points, 0.0), Bins(-1, 2, 2)
     x = points[torch.randint(2, (500,), generator=generator(8))]
     reference = GaussianReference.fit(x, floor=1 / 3)
-    grid = make_grid(widen_range(law.eps_hat, x, reference, bins=bins), 60)
-    exact = measure_curve(law.eps_hat, x, grid, reference, bins=bins)
-    linear = measure_curve(reference.eps_hat, x, grid, reference, bins=bins)
+    grid = make_grid(widen_range(mixture_denoiser(law), x, reference, bins=bins), 60)
+    exact = measure_curve(mixture_denoiser(law), x, grid, reference, bins=bins)
+    linear = measure_curve(Denoiser.of_eps(reference.eps_hat), x, grid, reference, bins=bins)
     together = ensemble_nll([linear, exact], "discrete")
     assert near(together, math.log(2))
     for member in (linear, exact):
@@ -215,7 +225,7 @@ def test_the_discrete_ensemble_takes_the_best_of_all_roundings():
 
 def test_every_estimate_says_what_it_is():
     x = FAR.sample(64, generator(9))
-    found = estimate_nll(FAR.eps_hat, x, GaussianReference.fit(x), points=20)["continuous"]
+    found = estimate_nll(mixture_denoiser(FAR), x, GaussianReference.fit(x), points=20)["continuous"]
     record = found.as_dict()
     assert (record["n"], record["d"], record["points"], record["integrator"]) == (64, 1, 20, "deterministic")
     assert record["estimand"] == "E[-log p(x)], a density"
@@ -225,6 +235,8 @@ def test_every_estimate_says_what_it_is():
     on_a_grid, grid = x.round(), make_grid(LogsnrRange(0, 3), 5)
     bins = Bins.of_data(on_a_grid, 1.0)
     with pytest.raises(UserError, match="data on a grid"):
-        ensemble_nll([measure_curve(FAR.eps_hat, on_a_grid, grid, GaussianReference.fit(on_a_grid), bins=bins)])
+        ensemble_nll(
+            [measure_curve(mixture_denoiser(FAR), on_a_grid, grid, GaussianReference.fit(on_a_grid), bins=bins)]
+        )
     with pytest.raises(UserError, match="without a grid"):
-        discrete_nll(measure_curve(FAR.eps_hat, x, make_grid(LogsnrRange(0, 3), 5), GaussianReference.fit(x)))
+        discrete_nll(measure_curve(mixture_denoiser(FAR), x, make_grid(LogsnrRange(0, 3), 5), GaussianReference.fit(x)))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from infolab.denoise import Denoiser
 from infolab.immse import GaussianReference, LogsnrRange, nll_loss, nll_offset
 from infolab.noise import generator
 
@@ -17,7 +18,7 @@ def test_the_loss_of_the_optimal_denoiser_is_the_nll(stratified):
     for seed in range(30):
         source = generator(seed, "loss")
         x = torch.randn(1000, 3, generator=source, dtype=torch.float64) * VARIANCES.sqrt()
-        losses.append(float(nll_loss(REFERENCE.eps_hat, x, source, law, stratified=stratified).mean()))
+        losses.append(float(nll_loss(Denoiser.of_eps(REFERENCE.eps_hat), x, source, law, stratified=stratified).mean()))
     values = torch.tensor(losses) + nll_offset(REFERENCE, law)
     se = float(values.std()) / 30**0.5
     assert abs(float(values.mean()) - REFERENCE.entropy_nats) < 4 * se
@@ -29,7 +30,7 @@ def test_the_loss_has_the_gradient_of_the_weighted_error():
     x = torch.randn(64, 3, generator=generator(1), dtype=torch.float64)
 
     def loss():
-        return nll_loss(lambda z, a: gain * z, x, generator(2), LogsnrRange(0.0, 1.0)).mean()
+        return nll_loss(Denoiser.of_eps(lambda z, a: gain * z), x, generator(2), LogsnrRange(0.0, 1.0)).mean()
 
     loss().backward()
     with torch.no_grad():
@@ -49,4 +50,4 @@ def test_shapes_and_types_are_those_of_the_data():
         assert logsnr.shape == (10,)
         return z
 
-    assert nll_loss(denoiser, x, generator(4), LogsnrRange(6.0, 3.0)).shape == (10,)
+    assert nll_loss(Denoiser.of_eps(denoiser), x, generator(4), LogsnrRange(6.0, 3.0)).shape == (10,)
