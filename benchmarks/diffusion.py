@@ -12,8 +12,7 @@ from torch import Tensor
 from benchmarks import diffusion_images
 from benchmarks.timing import Duel, seconds
 from diffusion import plain
-from diffusion.toy import dsm_loss, training_data
-from diffusion.toy_config import PAPER_T, SEEDS, ToyConfig
+from diffusion.toy import PAPER_T, SEEDS, ToyConfig, dsm_loss, training_data
 from diffusion.toy_evaluate import plug_in
 from infolab.bound import Bound, ScoreNorm, score_losses, term2, term3
 from infolab.empirical import mutual_information_batch

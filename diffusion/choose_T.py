@@ -15,8 +15,7 @@ from diffusion import toy
 from diffusion.bound_in_T import BoundInT, NormInT, TermsInT
 from diffusion.penalty import BoundPenalty, PenalisedLoss, check_weights
 from diffusion.tables import BoundColumns, ToyChoice
-from diffusion.toy import ToyStudy, dsm_loss, training_data
-from diffusion.toy_config import ToyConfig
+from diffusion.toy import ToyConfig, ToyStudy, dsm_loss, training_data
 from diffusion.toy_evaluate import TERM1_POINTS
 from infolab.config import AtLeast, Positive
 from infolab.denoise import Denoiser

@@ -13,8 +13,7 @@ import torch
 from diffusion import toy
 from diffusion.penalty import BoundPenalty, PenalisedLoss, check_weights
 from diffusion.tables import ToyPenalty
-from diffusion.toy import ToyStudy
-from diffusion.toy_config import ToyConfig
+from diffusion.toy import ToyConfig, ToyStudy
 from infolab.config import AtLeast
 from infolab.device import pick_device
 from infolab.errors import run_main

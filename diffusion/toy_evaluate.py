@@ -3,14 +3,13 @@
 import functools
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffusion.tables import BoundColumns, ToyBound
-from diffusion.toy_config import ToyConfig
 from infolab.bound import Bound, ScoreLosses, ScoreNorm, score_losses, term2, term3
 from infolab.denoise import Denoiser
 from infolab.device import on_cpu
@@ -23,6 +22,9 @@ from infolab.sample import StepNoise, reverse_sde, step_count, walk_in_pieces
 from infolab.schedules import VP, append_dims
 from infolab.storage import Keep, under, unkept
 from infolab.toy import make
+
+if TYPE_CHECKING:
+    from diffusion.toy import ToyConfig
 
 # ----------
 # The published test KL: two kernel densities, kept beside the exact one for comparison.
@@ -97,7 +99,7 @@ class ToyEvaluation:
 
     def __init__(
         self,
-        config: ToyConfig,
+        config: "ToyConfig",
         schedule: VP,
         members: list[tuple[float, int]],
         data: Tensor,

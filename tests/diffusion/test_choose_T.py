@@ -22,7 +22,7 @@ from diffusion.choose_T import (
     run_choice,
 )
 from diffusion.penalty import PenalisedLoss
-from diffusion.toy_config import PAPER_T
+from diffusion.toy import PAPER_T
 from infolab.config import run_id
 from infolab.denoise import Denoiser
 from infolab.errors import UserError

@@ -10,8 +10,7 @@ import infolab.training as training_module
 from diffusion import digits, penalty_digits, penalty_toy
 from diffusion.image import run_image
 from diffusion.penalty_toy import PenaltyToyConfig
-from diffusion.toy import run_toy
-from diffusion.toy_config import ToyConfig
+from diffusion.toy import ToyConfig, run_toy
 from infolab.config import run_id
 from infolab.errors import UserError
 from infolab.results import read

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from diffusion.tables import ToyBound
-from diffusion.toy import EXPERIMENT, cost, run_toy, training_data
-from diffusion.toy_config import PAPER_M, PAPER_T, SWEEPS, ToyConfig
+from diffusion.toy import EXPERIMENT, PAPER_M, PAPER_T, SWEEPS, ToyConfig, cost, run_toy, training_data
 from diffusion.toy_evaluate import plug_in
 from infolab.bound import term2, term3
 from infolab.nn.mlp import EnsembleMLP

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion.toy_config import SWEEPS, ToyConfig
+from diffusion.toy import SWEEPS, ToyConfig
 from infolab.config import RunConfig, describe, identity, not_in_id_at, parse, run_id
 from infolab.errors import UserError
 
