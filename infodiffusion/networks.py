@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from infolab.errors import UserError, check_choice
-from infolab.nn.mlp import LatentMLP
+from infolab.nn.mlp import GaussianCode, LatentMLP
 from infolab.nn.unet import UNet, UNetConfig
 from infolab.noise import derive, initialise_
 from infolab.schedules import DDPM, append_dims
@@ -119,26 +119,10 @@ class Output(nn.Module):
 
 
 @dataclass(frozen=True)
-class Code:
-    """What the encoder says of n images; all (n, a_dim).
-
-    Attributes:
-        a: the deterministic code.
-        mu: mean of q(a | x).
-        log_variance: log variance of q(a | x), per coordinate.
-    """
+class Code(GaussianCode):
+    """q(a | x) = N(mu, diag exp(log_variance)) and the deterministic code a, all (n, a_dim)."""
 
     a: Tensor
-    mu: Tensor
-    log_variance: Tensor
-
-    def sample(self, eps: Tensor) -> Tensor:
-        """mu + exp(log_variance / 2) eps."""
-        return self.mu + torch.exp(0.5 * self.log_variance) * eps
-
-    def kl(self) -> Tensor:
-        """KL(q(a | x) || N(0, I)) in nats, (n,)."""
-        return 0.5 * (self.mu.square() + self.log_variance.exp() - 1 - self.log_variance).sum(-1)
 
 
 class Encoder(nn.Module):
@@ -164,7 +148,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Code:
         """The codes of images x (n, c, h, w)."""
         a = self.to_a(self.network(self.patches(x)).flatten(1))
-        return Code(a, self.to_mu(a), self.to_log_variance(a))
+        return Code(self.to_mu(a), self.to_log_variance(a), a)
 
 
 class Decoder(nn.Module):

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from infolab.data.images import LogitTransform, ScaleTransform
 from infolab.device import Network
-from infolab.nn.mlp import initial_layers
+from infolab.nn.mlp import GaussianCode, initial_layers
 from infolab.noise import derive, initialise_
 from vae.config import VAEConfig
 
@@ -275,22 +274,6 @@ class Convolutions(Network):
         return self.layers(x[0])[None]
 
 
-@dataclass(frozen=True)
-class Code:
-    """q(z | x) = N(mu, diag(exp(log_variance))), both (k, n, L)."""
-
-    mu: Tensor
-    log_variance: Tensor
-
-    def sample(self, eps: Tensor) -> Tensor:
-        """z = mu + exp(log_variance / 2) eps."""
-        return self.mu + torch.exp(0.5 * self.log_variance) * eps
-
-    def kl(self) -> Tensor:
-        """KL(q(z | x) || N(0, I)) in nats, (k, n)."""
-        return 0.5 * (self.mu.square() + self.log_variance.exp() - 1 - self.log_variance).sum(-1)
-
-
 class VAE(nn.Module):
     """k VAEs of one architecture: encoder (k, n, c, h, w) -> (k, n, 2L), decoder (k, n, L) -> outputs, likelihood."""
 
@@ -298,9 +281,9 @@ class VAE(nn.Module):
         super().__init__()
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
 
-    def encode(self, x: Tensor) -> Code:
+    def encode(self, x: Tensor) -> GaussianCode:
         """q(z | x) of images (k, n, c, h, w)."""
-        return Code(*self.encoder(x).chunk(2, dim=-1))
+        return GaussianCode(*self.encoder(x).chunk(2, dim=-1))
 
     def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x | z) in the space of the decoder, (k, n), one code z (k, n, L) per image."""

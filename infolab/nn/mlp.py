@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -308,3 +309,23 @@ class EnsembleMLP(nn.Module):
             for ours, theirs in zip(alone.parameters(), self.parameters(), strict=True):
                 ours.copy_(theirs[index].reshape(ours.shape))
         return alone
+
+
+# ----------
+# Codes of an encoder.
+
+
+@dataclass(frozen=True)
+class GaussianCode:
+    """q(z | x) = N(mu, diag(exp(log_variance))), both (..., L)."""
+
+    mu: Tensor
+    log_variance: Tensor
+
+    def sample(self, eps: Tensor) -> Tensor:
+        """z = mu + exp(log_variance / 2) eps."""
+        return self.mu + torch.exp(0.5 * self.log_variance) * eps
+
+    def kl(self) -> Tensor:
+        """KL(q(z | x) || N(0, I)) in nats, (...)."""
+        return 0.5 * (self.mu.square() + self.log_variance.exp() - 1 - self.log_variance).sum(-1)

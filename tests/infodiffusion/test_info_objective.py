@@ -68,7 +68,7 @@ def test_roll_is_the_swiss_roll_and_priors_refuse_other_lengths():
 
 
 def test_kl_of_a_code_is_the_closed_form():
-    code = Code(torch.zeros(1, 2), torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, math.log(4.0)]]))
+    code = Code(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, math.log(4.0)]]), a=torch.zeros(1, 2))
     expected = 0.5 * (1 + 1 - 1 - 0) + 0.5 * (4 + 4 - 1 - math.log(4))
     torch.testing.assert_close(code.kl(), torch.tensor([expected]))
 
@@ -125,7 +125,7 @@ def test_reconstruction_is_that_of_the_first_step():
 def test_capacity_grows_over_the_epochs_and_kl_is_held_to_it():
     config = dataclasses.replace(TINY, model="vae", mmd_weight=0.0, kld_weight=2.0, use_c=True, c_max=25.0)
     assert [capacity(config, epoch) for epoch in (0, 4, 10)] == [0.0, 10.0, 25.0]
-    code = Code(torch.zeros(3, 4), torch.ones(3, 4), torch.zeros(3, 4))  # KL = 2
+    code = Code(torch.ones(3, 4), torch.zeros(3, 4), a=torch.zeros(3, 4))  # KL = 2
     _, kl, total = code_terms(config, code, code.mu, code.mu, 4)
     assert float(kl) == pytest.approx(2.0)
     assert float(total) == pytest.approx(2.0 * (10.0 - 2.0))

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from infolab.nn.mlp import GaussianCode
 from infolab.noise import generator
 from vae.config import MODELS, VAEConfig
-from vae.models import Code, StackedMLP, build_decoder, build_vae
+from vae.models import StackedMLP, build_decoder, build_vae
 
 COLOUR = {"mix-logistics-dc": 3, "diagonal-gaussian-dc": 3, "constant-gaussian-dc": 3}
 
@@ -76,7 +77,7 @@ def test_a_batch_of_networks_computes_what_each_computes_alone():
 
 def test_kl_is_that_of_torch_distributions():
     mu, log_variance = torch.randn(2, 5, 3, generator=generator(0, "mu"), dtype=torch.float64).chunk(2, dim=0)
-    code = Code(mu, log_variance)
+    code = GaussianCode(mu, log_variance)
     q = torch.distributions.Normal(mu, (0.5 * log_variance).exp())
     prior = torch.distributions.Normal(torch.zeros_like(mu), torch.ones_like(mu))
     torch.testing.assert_close(code.kl(), torch.distributions.kl_divergence(q, prior).sum(-1))
