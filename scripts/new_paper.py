@@ -1,6 +1,6 @@
 """`make new-paper NAME=x`: the folder of another paper with a study that runs, is tested, and is drawn.
 
-Makes `x/` (study, tables, launcher, README), `scripts/x.py` (its figure) and `tests/x/`, and names the folder where
+Makes `x/` (study, tables, launcher, README), scripts/x.py (its figure) and `tests/x/`, and names the folder where
 lists of folders are kept: pyproject.toml and scripts/figures.py. Nothing is overwritten.
 """
 
