@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.tables import papers
+
 ROOT = Path(__file__).resolve().parents[1]
-PAPERS = ("vae", "diffusion", "itdiffusion", "infodiffusion", "scoregen")
+PAPERS = tuple(papers())
 GENERATED = "results/README.md"
 MOST_WORDS = {"README.md": 1300, **{f"{paper}/README.md": 900 for paper in PAPERS}}
 FENCE = re.compile(r"^```.*?^```", re.S | re.M)
