@@ -10,9 +10,10 @@ from typing import Any
 
 from benchmarks.commands import Parser
 from infolab.errors import run_main
+from scripts.tables import papers
 
 ROOT = Path(__file__).resolve().parents[1]
-PRODUCT = ("infolab", "vae", "diffusion", "itdiffusion", "infodiffusion", "scoregen", "scripts")
+PRODUCT = ("infolab", *papers(), "scripts")
 LONG = 450
 RUNS = {
     "diffusion/run_toy.sh": ("diffusion.toy",),

@@ -1,11 +1,11 @@
 """Chen, Zhu, Shkurti (2025), diffusion half, in one file: the bound on the swiss roll for four diffusion times T.
 
-`python -m diffusion.plain` takes about 40 seconds on one core. For a model trained to diffusion time T on m points
+`python -m diffusion.plain` takes about 30 seconds on one core. For a model trained to diffusion time T on m points
 
     bound = T1 + sqrt(2) R (T2 + T3) + score-matching loss,    all terms in nats, each a function below.
 
-The plug-in reverse SDE is that of Huang, Lim, Courville (2021). Fast path: `toy.py`, `bound.py`; the test that both
-give the same numbers: tests/diffusion/test_diffusion_plain.py.
+The plug-in reverse SDE is that of Huang, Lim, Courville (2021). Fast path: `toy.py`, `infolab/bound.py`; the test
+that both give the same numbers: tests/diffusion/test_diffusion_plain.py.
 """
 
 import math

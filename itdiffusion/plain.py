@@ -1,6 +1,6 @@
 """Kong, Brekelmans, Ver Steeg (2023) in one file: -log p by denoising errors, continuous (eq. 9), discrete (eq. 12).
 
-`python -m itdiffusion.plain` takes about 35 seconds on one core: error curves and NLL of two 2-D densities beside the
+`python -m itdiffusion.plain` takes about 25 seconds on one core: error curves and NLL of two 2-D densities beside the
 truth, and the discrete NLL of two points under their exact denoiser. Fast path: `shapes.py`, `infolab/immse/`; the test
 that both agree: tests/itdiffusion/test_itdiffusion_plain.py. a is the log-SNR, s the sigmoid, all results are in nats.
 """

@@ -1,10 +1,10 @@
 """Li, Li, Zhang, Bian (2023) in one file: the KL of a score network over its training on a 1-D mixture, early stopping.
 
-`python -m scoregen.plain` takes about 40 seconds on one core. A one-hidden-layer network learns the score of
+`python -m scoregen.plain` takes about 30 seconds on one core. A one-hidden-layer network learns the score of
 p0 = 1/2 N(-mu, 1) + 1/2 N(mu, 1) from n points; KL(p0 || p_theta) first falls and then, as the network begins to fit
 the sample, rises: stopped early, the theorem bounds it by O(n^(-2/5) + m^(-4/5)), m the number of hidden units. The
-KL is exact (flow and quadrature), not from samples. Fast path: `batch.py`, `density.py`; the test that both give the
-same numbers: tests/scoregen/test_scoregen_plain.py.
+KL is exact (flow and quadrature), not from samples. Fast path: `batch.py`, `infolab/kl.py`; the test that both give
+the same numbers: tests/scoregen/test_scoregen_plain.py.
 """
 
 import itertools

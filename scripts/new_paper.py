@@ -1,7 +1,7 @@
 """`make new-paper NAME=x`: the folder of another paper with a study that runs, is tested, and is drawn.
 
-Makes `x/` (study, tables, launcher, README), `scripts/x.py` (its figure) and `tests/x/`, and names the folder where
-lists of folders are kept: pyproject.toml and scripts/figures.py. Nothing is overwritten.
+Makes `x/` (study, tables, launcher, pages), scripts/x.py (its figure) and its tests, and adds the folder to the lists
+of `LISTS` and to results/README.md. No file is overwritten.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import re
 import stat
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from infolab.errors import UserError, run_main
@@ -24,8 +25,10 @@ FILES = {
     "RESULTS.md": "{name}/RESULTS.md",
     "figures.py": "scripts/{name}.py",
     "test_study.py": "tests/{name}/test_{name}_study.py",
+    "synthetic.py": "tests/scripts/synthetic_{name}.py",
 }
 """Templates and what becomes of them."""
+PAGES = ("README.md", "RESULTS.md")
 LISTS = {
     "pyproject.toml": [
         (r'(root_packages = \[.*?)"scripts"', r'\1"{name}", "scripts"'),
@@ -34,22 +37,36 @@ LISTS = {
         (r'(source_modules = \["scripts"[^\]]*)\]', r'\1, "{name}.tables"]'),
     ],
     "scripts/figures.py": [(r'(MODULES = \(.*?)(    "calibration",\n)', r'\1    "{name}",\n\2')],
+    "tests/scripts/synthetic_results.py": [
+        (r"(from synthetic_vae import write_vae\n)", r"\1from synthetic_{name} import write_{name}\n"),
+        (r"(    write_info\(results\)\n)", r"\1    write_{name}(results)\n"),
+    ],
+    "docs/README.md": [
+        (r"\Z", "| {name} | " + " | ".join(f"[{{name}}/{page}](../{{name}}/{page})" for page in PAGES) + " |\n"),
+    ],
 }
 """Where folders are listed: patterns (the first match is taken) and their replacements."""
 
 
 def scaffold(name: str, root: Path = ROOT) -> list[Path]:
-    """Make the folder `name` below `root`; the files that were written.
+    """Make the folder `name` below `root`, and add it to the lists.
+
+    Returns:
+        The new files, then those of `LISTS`.
 
     Raises:
-        UserError: no name for a package, or something of that name is there.
+        UserError: the name is not one for a package, or something of that name is there. Nothing is written.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9]+", name) or keyword.iskeyword(name) or name in sys.stdlib_module_names:
-        raise UserError(f"NAME={name}: expected lower-case letters and digits, and no module of Python's")
+    if not re.fullmatch(r"[a-z][a-z0-9]{1,15}", name) or keyword.iskeyword(name):
+        raise UserError(
+            f"NAME={name}: expected 2 to 16 lower-case letters and digits, a letter first, no Python keyword"
+        )
     targets = {template: root / path.format(name=name) for template, path in FILES.items()}
     for target in [root / name, *targets.values()]:
         if target.exists():
             raise UserError(f"'{target}' is there already: choose another NAME")
+    if name in sys.stdlib_module_names or find_spec(name):
+        raise UserError(f"NAME={name} would hide the Python package of that name: choose another NAME")
     changed = {path: _named((root / path).read_text(), path, name) for path in LISTS}
     for template, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +77,7 @@ def scaffold(name: str, root: Path = ROOT) -> list[Path]:
     (root / name / "quick.list").write_text("run_study.sh\n")
     for path, text in changed.items():
         (root / path).write_text(text)
-    return [*targets.values(), root / name / "quick.list"]
+    return [*targets.values(), root / name / "quick.list", *(root / path for path in changed)]
 
 
 def _named(text: str, path: str, name: str) -> str:
@@ -74,11 +91,11 @@ def _named(text: str, path: str, name: str) -> str:
 def main() -> None:
     """Make the files, sort their imports, and write the columns of the new table into results/README.md."""
     parser = argparse.ArgumentParser(prog="make new-paper", description=__doc__)
-    parser.add_argument("name", help="name of the folder, as in NAME=score")
+    parser.add_argument("name", nargs="?", default="", help="name of the folder, as in NAME=score")
     name = parser.parse_args().name
-    written = scaffold(name)
+    modules = [str(path) for path in scaffold(name) if path.suffix == ".py"]
     for words in (["ruff", "check", "--fix", "--quiet"], ["ruff", "format", "--quiet"]):
-        subprocess.run([sys.executable, "-m", *words, *map(str, written[:8])], cwd=ROOT, check=False)
+        subprocess.run([sys.executable, "-m", *words, *modules], cwd=ROOT, check=True)
     subprocess.run([sys.executable, "-m", "scripts.tables"], cwd=ROOT, check=True)
     print(
         f"made {name}/, scripts/{name}.py and tests/{name}/; now: sh {name}/run_study.sh && make analysis PAPER={name}"

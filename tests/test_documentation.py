@@ -1,5 +1,6 @@
 """The documentation: links and anchors exist, and so does what it names; pages are short; words have one meaning."""
 
+import ast
 import functools
 import re
 import subprocess
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.tables import papers
+
 ROOT = Path(__file__).resolve().parents[1]
-PAPERS = ("vae", "diffusion", "itdiffusion", "infodiffusion", "scoregen")
+PAPERS = tuple(papers())
 GENERATED = "results/README.md"
 MOST_WORDS = {"README.md": 1300, **{f"{paper}/README.md": 900 for paper in PAPERS}}
 FENCE = re.compile(r"^```.*?^```", re.S | re.M)
@@ -92,6 +95,18 @@ def missing(text):
 @pytest.mark.parametrize("page", [page for page in PAGES if page != GENERATED])
 def test_every_command_and_file_that_a_page_names_exists(page):
     assert missing(text_of(page)) == []
+
+
+@pytest.mark.parametrize("folder", [*PAPERS, "infolab", "scripts", "benchmarks"])
+def test_every_file_that_a_docstring_names_exists(folder):
+    """A bare name is a file of the module's own folder; `infolab/bound.py` begins at the root."""
+    absent = []
+    for name in (name for name in files() if name.startswith(f"{folder}/") and name.endswith(".py")):
+        docstring = ast.get_docstring(ast.parse((ROOT / name).read_text())) or ""
+        for other in re.findall(r"`([\w/]+\.py)`", docstring):
+            place = ROOT / other if "/" in other else (ROOT / name).with_name(other)
+            absent += [] if place.is_file() else [(name, other)]
+    assert absent == []
 
 
 def test_a_name_that_does_not_exist_is_found():

@@ -1,8 +1,8 @@
 """Chen, Zhu, Shkurti (2025), VAE half, and van den Burg, Williams (2021) in one file: bounds and memorization scores.
 
-`python -m vae.plain` takes about 45 seconds on one core: a Bernoulli VAE on binarized digits, its ELBO, the bound on
+`python -m vae.plain` takes about 40 seconds on one core: a Bernoulli VAE on binarized digits, its ELBO, the bound on
 its generalization, importance-weighted log p(x), and a small cross-validated grid of such VAEs with the memorization
-score of every image. Fast path: `run.py`, `logpx.py`, `bounds.py`, `scores.py`; the test that both give the same
+score of every image. Fast path: `logpx.py`, `evaluate.py`, `infolab/memorization.py`; the test that both give the same
 numbers: tests/vae/test_vae_plain.py. All results are in nats per image.
 """
 

@@ -8,6 +8,7 @@ import pytest
 
 from infolab.errors import InterruptedRunError
 from infolab.signals import SIGNALS, GracefulStop, stops_raise, time_is_up, time_limit
+from scripts.tables import papers
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -84,7 +85,7 @@ def test_while_python_cleans_up_a_signal_changes_no_exit_code():
 
 
 def test_every_package_with_commands_ends_so():
-    for package in ("benchmarks", "diffusion", "infodiffusion", "infolab", "itdiffusion", "scoregen", "scripts", "vae"):
+    for package in ("benchmarks", "infolab", "scripts", *papers()):
         text = f"import os, signal, sys; sys.argv = ['-m']; import {package}; os.kill(os.getpid(), signal.SIGTERM)"
         done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
         assert done.returncode == 75, package
