@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infolab.denoise import PREDICTS, Denoiser
+from infolab.denoise import Denoiser
 from infolab.device import to_double
 from infolab.immse import GaussianReference, LogsnrRange
 from infolab.noise import curve_noise
+from infolab.predictions import PREDICTS
 from infolab.schedules import logsnr_to_alpha_sigma
 
 PILOT = 256

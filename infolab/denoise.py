@@ -1,7 +1,6 @@
 """The type of the model: a network in whatever convention it was trained, as a denoiser in the lab's channel."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 from infolab.device import to_double
 from infolab.errors import UserError, check_choice
 from infolab.model_schedules import preserves_variance
-from infolab.schedules import DDPM, LogsnrLine, Schedule, ScheduleValues, append_dims, logsnr_to_alpha_sigma
+from infolab.predictions import PREDICTS, Prediction, read, read_vp
+from infolab.schedules import DDPM, LogsnrLine, Schedule, ScheduleValues, append_dims
 
 # ----------
 # One type for the model: a network in whatever convention it was trained, as a denoiser in the lab's channel.
@@ -19,10 +19,6 @@ from infolab.schedules import DDPM, LogsnrLine, Schedule, ScheduleValues, append
 # x + sigma_t eps of some schedule, is told the time in some way, and predicts something that with x_t gives eps. All
 # of that is linear: x_t = sqrt(alpha_t^2 + sigma_t^2) z at the time whose log-SNR is a.
 
-PREDICTS = ("eps", "-eps", "x0", "v", "-v", "score", "flow", "-flow", "edm", "edm-raw")
-"""What a network may predict: the noise, the data, v = alpha eps - sigma x0 (alpha^2 + sigma^2 = 1), the score of x_t,
-the velocity dx_t/dt of its schedule, EDM's D(x; sigma) (the data) or its raw F under EDM's preconditioning; with -, the
-negative."""
 Time = Callable[[ScheduleValues], Tensor]
 TIMES: dict[str, Time] = {
     "t": lambda level: level.t,
@@ -36,37 +32,6 @@ TIMES: dict[str, Time] = {
 step itself, an int64 where a whole step is asked for (`Denoiser.at_step`)."""
 WithDivergence = Callable[..., tuple[Tensor, Tensor]]
 """What a network is called with -> what it returns, and the divergence of that in x_t, of the shape of the time."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a denoiser says of z at log-SNR a, each of the shape of z, in the channel's alpha = sqrt(s(a)).
-
-    Attributes:
-        x0_hat: E[x | z] of the optimal denoiser.
-        eps_hat: E[eps | z].
-        v_hat: alpha eps_hat - sigma x0_hat.
-    """
-
-    x0_hat: Tensor
-    eps_hat: Tensor
-    v_hat: Tensor
-
-
-def read_vp(predicts: str, out: Tensor, z: Tensor, logsnr: Tensor) -> Prediction:
-    """What an output of a variance-preserving network means, in the channel: `eps`, `x0` or `v`.
-
-    Args:
-        predicts: what `out` is.
-        out: of the shape of z.
-        z: x_t, which is the channel's z there (n, ...).
-        logsnr: (n,).
-    """
-    alpha, sigma = (append_dims(v.to(z), z) for v in logsnr_to_alpha_sigma(to_double(logsnr)))
-    if predicts == "v":
-        return Prediction(alpha * z - sigma * out, sigma * z + alpha * out, out)
-    x0, eps = (out, (z - alpha * out) / sigma) if predicts == "x0" else ((z - sigma * out) / alpha, out)
-    return Prediction(x0, eps, alpha * eps - sigma * x0)
 
 
 class Denoiser(nn.Module):
@@ -103,7 +68,7 @@ class Denoiser(nn.Module):
         network: called with x_t (batch..., event...) and the time (batch...), and conditions by name; returns a tensor
             like x_t, or something with `sample` (as diffusers' models do). Of a discrete schedule it may have twice the
             channels: the second half is v, by which the reverse variance is interpolated (`infolab.variational`).
-        predicts: one of `PREDICTS`.
+        predicts: one of `infolab.predictions.PREDICTS`.
         schedule: of its training; None: the channel itself, time being the log-SNR.
         time: what it is told of the time: a key of `TIMES`, or a function of the schedule's `ScheduleValues`. Default:
             t; for a discrete schedule `time_per_step` times the step, between two of which it is interpolated.
@@ -279,41 +244,8 @@ class Denoiser(nn.Module):
         return self._call(x_t, self._told(level).to(z), **condition)
 
     def read(self, output: Tensor, z: Tensor, logsnr: Tensor, level: ScheduleValues, predicts: str = "") -> Prediction:
-        """What an output means, taken as `predicts` (default: as told).
-
-        Args:
-            output: of the network at x_t.
-            z: in the channel.
-            logsnr: (n,).
-            level: of its schedule there.
-            predicts: one of `PREDICTS`.
-        """
-        kind = predicts or self.predicts
-        sign, kind = (-1.0, kind[1:]) if kind.startswith("-") else (1.0, kind)
-        out = sign * output
-        if kind == "v":
-            return read_vp("v", out, z, logsnr)
-        if kind in ("x0", "edm", "edm-raw"):
-            return read_vp("x0", self._preconditioned(out, z, level) if kind == "edm-raw" else out, z, logsnr)
-        return read_vp("eps", self._eps(out, z, level, kind), z, logsnr)
-
-    def _eps(self, out: Tensor, z: Tensor, level: ScheduleValues, kind: str) -> Tensor:
-        if kind == "eps":
-            return out
-        if kind == "score":
-            return -append_dims(level.sigma.to(z), z) * out
-        # u = alpha' x0 + sigma' eps and c z = alpha x0 + sigma eps, c^2 = alpha^2 + sigma^2
-        scale = torch.hypot(level.alpha, level.sigma)
-        determinant = level.alpha * level.dsigma_dt - level.sigma * level.dalpha_dt
-        of_u, of_z = level.alpha / determinant, -level.dalpha_dt * scale / determinant
-        return append_dims(of_u.to(z), z) * out + append_dims(of_z.to(z), z) * z
-
-    def _preconditioned(self, out: Tensor, z: Tensor, level: ScheduleValues) -> Tensor:
-        """D = c_skip x + c_out F, c_skip = sd^2 / (sigma^2 + sd^2), c_out = sigma sd / sqrt(sigma^2 + sd^2)."""
-        sigma, sd = level.sigma, self.sigma_data
-        total = sigma**2 + sd**2
-        skip = sd**2 / total * torch.hypot(level.alpha, sigma)
-        return append_dims(skip.to(z), z) * z + append_dims((sigma * sd * torch.rsqrt(total)).to(z), z) * out
+        """What an output means, taken as `predicts` (default: as told), see `infolab.predictions.read`."""
+        return read(predicts or self.predicts, output, z, logsnr, level, self.sigma_data)
 
     def _told(self, level: ScheduleValues) -> Tensor:
         if callable(self.time):

@@ -26,7 +26,7 @@ def wrap(model: Any, predicts: str = "", schedule: Schedule | None = None, **wor
         model: a `Denoiser` (as it is); a path of a checkpoint (`infolab.pretrained.load_denoiser`: a diffusers folder,
             IDDPM's .pt, a run of this lab); a denoiser of azula; a wrapped model of k-diffusion; a velocity model of
             flow_matching (noise at t = 0, data at t = 1); any function or network whose convention is told.
-        predicts: what it predicts, one of `infolab.denoise.PREDICTS`; empty: by its interface.
+        predicts: what it predicts, one of `infolab.predictions.PREDICTS`; empty: by its interface.
         schedule: of its training, where `predicts` is told.
         words: `time`, `sigma_data` and so on, as of `Denoiser`, where `predicts` is told.
 

@@ -26,9 +26,6 @@ from infolab.schedules import VP
 # ----------
 # The exact density of a 1-D score model on a grid: probability-flow ODE, KL by quadrature, no sampling.
 
-ScoreAndSlope = Callable[[Tensor, float], tuple[Tensor, Tensor]]
-"""(x (k, g), t) -> scores and their derivatives ds/dx, both (k, g)."""
-
 GRID_STEP = 0.2
 """In units of the modes' standard deviation: the rule's error is below 1e-12 for the Gaussians themselves."""
 GRID_REACH = 8.0
@@ -108,9 +105,19 @@ def flow_times(schedule: VP, T: float, steps: int, std: float = 1.0) -> list[flo
     return np.interp(np.linspace(0, 1, steps + 1), v.numpy(), t.numpy()).tolist()
 
 
+def of_slopes(both: Callable[[Tensor, float], tuple[Tensor, Tensor]], schedule: VP) -> Denoiser:
+    """1-D models side by side, of known slope: (x (k, g), t) -> scores and their derivatives ds/dx, both (k, g)."""
+
+    def with_divergence(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        s, slope = both(x[..., 0], float(t.flatten()[0]))  # all at one time
+        return s[..., None], slope
+
+    return Denoiser.of_score(lambda x, t: with_divergence(x, t)[0], schedule, with_divergence)
+
+
 @torch.no_grad()
 def grid_density(
-    score: ScoreAndSlope,
+    model: Denoiser,
     schedule: VP,
     x: Tensor,
     models: int,
@@ -128,13 +135,13 @@ def grid_density(
     model whose flow overflows gets values that are not finite, the others do not notice.
 
     Args:
-        score: scores and slopes of all models at one time.
+        model: all models side by side, asked for scores and divergences at x (k, g, 1), t (k, g) float64.
         schedule: the forward process.
         x: grid, float64.
         models: k.
         T: diffusion time.
         steps: steps of the rule, see `flow_steps`.
-        dtype: type in which `score` is evaluated; the state is float64.
+        dtype: type of the x at which `model` is asked; the state is float64.
         tick: called after each step.
         std: standard deviation of the modes, see `flow_times`.
     """
@@ -142,8 +149,9 @@ def grid_density(
     beta = {t: float(schedule.beta(torch.tensor(t, dtype=torch.float64))) for t in _with_middles(times)}
 
     def field(state: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        s, slope = score(state.to(dtype), t)
-        return -beta[t] / 2 * (state + s), -beta[t] / 2 * (1 + slope.double())
+        times = torch.full((1, 1), t, dtype=torch.float64, device=state.device).expand(state.shape)
+        s, slope = model.score_and_divergence(state.to(dtype)[..., None], times, schedule)
+        return -beta[t] / 2 * (state + s[..., 0]), -beta[t] / 2 * (1 + slope.double())
 
     state = x.expand(models, -1).clone()
     log_det = torch.zeros_like(state)
@@ -257,7 +265,7 @@ def kl_to_mixture(
         ticks = itertools.count(1)
         fine, coarse = (
             grid_density(
-                of_grid,
+                of_slopes(of_grid, schedule),
                 schedule,
                 x,
                 1,

@@ -12,12 +12,13 @@ from infolab.arrays import check_out, load_function, read_array, tensor_of
 from infolab.config import default_device
 from infolab.data import NAMES, load
 from infolab.data.places import default_data_dir
-from infolab.denoise import PREDICTS, TIMES, Denoiser
+from infolab.denoise import TIMES, Denoiser
 from infolab.device import pick_device
 from infolab.errors import UserError, check_choice
 from infolab.immse import Bins
 from infolab.model_schedules import EDM, Cosine, RectifiedFlow
 from infolab.noise import generator
+from infolab.predictions import PREDICTS
 from infolab.schedules import DDPM, VE, VP, Schedule
 from infolab.toy import TOYS, make
 
@@ -54,7 +55,7 @@ class NllConfig:
     """What --denoiser is called with: channel (z and its log-SNR, above), or x_t and the time of vp, ve, cosine,
     ddpm-linear, ddpm-cosine (steps), edm (sigma), flow (data at t = 0), flow-noise-first."""
     time: str = ""
-    """What --denoiser is told instead of the schedule's own time: t, 1000t, sigma, log-sigma/4, logsnr."""
+    """What --denoiser is told instead of the schedule's own time: t, 1000t, sigma, log-sigma/4, logsnr, step."""
     sigma_data: float = 0.5
     """sigma_data of edm-raw."""
     data: str = ""

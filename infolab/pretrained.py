@@ -21,7 +21,7 @@ from infolab.schedules import DDPM
 MOST_STEPS = 1_000_000
 """Training steps that a file may name; one damaged digit must not take the memory."""
 PREDICTS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
-"""diffusers' prediction types, in the words of `infolab.denoise`."""
+"""diffusers' prediction types, in the words of `infolab.predictions`."""
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2", "trained_betas")
 WHAT, REMEDY = "a scheduler_config.json of diffusers", "copy it again"
 
@@ -95,7 +95,7 @@ class PretrainedDenoiser(Denoiser):
     At the log-SNR of a step it is fed what training fed it there; beyond the ends of its schedule the time is held.
 
     Args:
-        network: takes (x, t), t what `schedule.logsnr_to_network_t` gives.
+        network: takes (x, t), t the step times `schedule.time_per_step`.
         schedule: its noise schedule.
         shape: (c, h, w) of an image; what the network puts out beyond c channels parametrises a variance.
         name: what tables call it.

@@ -290,13 +290,6 @@ class DDPM:
         fraction = (logsnr - knots[left]) / (knots[right] - knots[left])
         return left + fraction.clamp(0, 1)
 
-    def logsnr_to_network_t(self, logsnr: Tensor) -> Tensor:
-        """Return what the network is fed at each log-SNR: at step i what training fed it there, in between on a line.
-
-        That is `time_per_step` times the fractional step, and that of the first and last step beyond the ends.
-        """
-        return self.time_per_step * self.logsnr_to_t(logsnr)
-
     def prior_std(self, T: float) -> float:
         """Return 1."""
         return 1.0

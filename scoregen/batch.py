@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infolab.device import has_float64
 from infolab.epochs import BlockedEpochs, NoisedEpochs
-from infolab.kl import GridDensity, flow_steps, grid_density, mode_grid
+from infolab.kl import GridDensity, flow_steps, grid_density, mode_grid, of_slopes
 from infolab.noise import generator
 from infolab.schedules import VP
 from infolab.storage import Keep, Pieces, under, unkept
@@ -184,7 +184,12 @@ class NetworkBatch:
                 return s.to(state_on), slope.to(state_on)
 
             found = grid_density(
-                score, self.schedule, x.to(state_on), len(rows), steps=flow_steps(mu), dtype=weights.dtype
+                of_slopes(score, self.schedule),
+                self.schedule,
+                x.to(state_on),
+                len(rows),
+                steps=flow_steps(mu),
+                dtype=weights.dtype,
             )
             return {"log_p": found.log_p, "x_T": found.x_T}
 

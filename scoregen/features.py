@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infolab.config import EXCLUDED_FROM_RUN_ID, default_device
 from infolab.errors import UserError, run_main
-from infolab.kl import GridDensity, flow_steps, grid_density, mode_grid
+from infolab.kl import GridDensity, flow_steps, grid_density, mode_grid, of_slopes
 from infolab.results import write
 from infolab.runs import Run
 from infolab.schedules import VP
@@ -208,7 +208,8 @@ def rows_of_seed(config: FeaturesConfig, seed: int, keep: Keep = unkept) -> list
         hidden = frozen_features(config.width, seed)
         weights = flow_weights(hidden, empirical_loss(points, schedule, config.mu + BEYOND), config.taus)
         scores = FeatureScores(hidden, weights)
-        found = grid_density(scores, schedule, x, len(weights), steps=flow_steps(config.mu), dtype=torch.float64)
+        model = of_slopes(scores, schedule)
+        found = grid_density(model, schedule, x, len(weights), steps=flow_steps(config.mu), dtype=torch.float64)
         return {"log_p": found.log_p, "x_T": found.x_T}
 
     density = GridDensity(x, **keep(f"density-{seed}", measure))

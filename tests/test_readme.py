@@ -1,4 +1,4 @@
-"""The Python examples of README.md and docs/own-data.md run as they stand, and print what the page says."""
+"""The Python examples of README.md, docs/own-data.md and docs/denoiser.md run, and print what the pages say."""
 
 import re
 from pathlib import Path
@@ -42,3 +42,16 @@ def test_the_example_finds_the_exact_value(page):
 @pages
 def test_the_example_is_short(page):
     assert len(example(page).splitlines()) <= 12
+
+
+def test_the_example_of_a_model_prints_what_its_page_says(capsys):
+    page = README.with_name("docs") / "denoiser.md"
+    code, says = re.search(
+        r"^```python\n(.*?)^```.*?^It prints\n\n```\n(.*?)\n```", page.read_text(), re.S | re.M
+    ).groups()
+    exec(compile(code, str(page), "exec"), {})
+    output = capsys.readouterr().out.strip()
+    assert re.split(NUMBER, output) == re.split(NUMBER, says)
+    # All is float64: the last digit shown may differ by one where a value lies between two.
+    for ours, theirs in zip(re.findall(NUMBER, output), re.findall(NUMBER, says), strict=True):
+        assert abs(float(ours) - float(theirs)) < 1.5 * 10 ** -len(theirs.partition(".")[2]), output

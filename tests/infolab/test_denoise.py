@@ -6,12 +6,13 @@ import pytest
 import torch
 from conventions import DOUBLE, LAW, SCHEDULES, SIGMA_DATA, network
 
-from infolab.denoise import PREDICTS, Denoiser
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.exact import mixture_denoiser
 from infolab.immse import GaussianReference, LogsnrRange, continuous_nll, make_grid, measure_curve
 from infolab.model_schedules import EDM, Cosine, Given, RectifiedFlow
 from infolab.noise import generator
+from infolab.predictions import PREDICTS
 from infolab.schedules import VP, append_dims
 
 CASES = [(name, predicts) for name in SCHEDULES for predicts in PREDICTS]

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.schedules import DDPM, VE, VP, append_dims, logsnr_to_alpha_sigma
 
@@ -138,12 +139,19 @@ def test_interpolation_is_per_sample_and_held_at_the_ends():
 def test_network_time_is_what_training_fed_at_every_step_and_a_line_between(schedule, scale):
     steps = torch.arange(schedule.steps, dtype=DOUBLE)
     abar = torch.cumprod(1 - schedule.betas, 0)
-    fed = schedule.logsnr_to_network_t(schedule.logsnr)
-    torch.testing.assert_close(fed, scale * steps, rtol=1e-12, atol=0)
+
+    def fed(logsnr):
+        told = []
+        Denoiser(lambda x, t: told.append(t) or x, "eps", schedule).eps(
+            torch.zeros(len(logsnr), 1, dtype=DOUBLE), logsnr
+        )
+        return told[0]
+
+    torch.testing.assert_close(fed(schedule.logsnr), scale * steps, rtol=1e-12, atol=0)
     torch.testing.assert_close(torch.sigmoid(schedule.logsnr), abar, rtol=1e-10, atol=0)  # the signal of step i itself
     between = 0.7 * schedule.logsnr[:-1] + 0.3 * schedule.logsnr[1:]
-    torch.testing.assert_close(schedule.logsnr_to_network_t(between), scale * (steps[:-1] + 0.3), rtol=1e-8, atol=1e-8)
-    ends = schedule.logsnr_to_network_t(torch.tensor([100.0, -100.0], dtype=DOUBLE))
+    torch.testing.assert_close(fed(between), scale * (steps[:-1] + 0.3), rtol=1e-8, atol=1e-8)
+    ends = fed(torch.tensor([100.0, -100.0], dtype=DOUBLE))
     assert ends.tolist() == [0, scale * (schedule.steps - 1)]
 
 

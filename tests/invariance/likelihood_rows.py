@@ -241,6 +241,7 @@ ROWS = (
             "infolab.kl.kl_to_mixture",
             "scoregen.kl",
             "infolab.kl.grid_density",
+            "infolab.kl.of_slopes",
             "infolab.kl.GridDensity",
             "infolab.kl.mode_grid",
             "infolab.kl.flow_times",

@@ -1,14 +1,18 @@
 """A convention that is told wrongly is noticed wherever it can be, and the right one named."""
 
+import itertools
+
 import emulated_device
 import pytest
 import torch
 from conventions import LAW, SCHEDULES, SIGMA_DATA, network
 
 from infolab.convention import SAME, suspect
-from infolab.denoise import PREDICTS, Denoiser
+from infolab.denoise import Denoiser
 from infolab.immse import GaussianReference, LogsnrRange
 from infolab.noise import generator
+from infolab.predictions import PREDICTS
+from infolab.schedules import LogsnrLine
 
 X = LAW.sample(400, generator(0)).double()
 REFERENCE = GaussianReference.fit(X)
@@ -43,6 +47,15 @@ def same_numbers(name, one, other):
     level = denoiser.level(a)
     out = denoiser.output(z, level)
     return torch.allclose(denoiser.read(out, z, a, level, other).eps_hat, denoiser.read(out, z, a, level).eps_hat)
+
+
+def test_every_pair_in_the_channel():
+    line = LogsnrLine(1.0, -1.0)
+    kinds = ("eps", "-eps", "x0", "v", "-v", "score")
+    for true, told in itertools.product(kinds, kinds):
+        denoiser = Denoiser(network(line, true, line.logsnr_to_t), told)
+        found = suspect(denoiser, X, REFERENCE, LogsnrRange(0.0, 1.2), 0, lambda part: part).reading
+        assert found == (None if true == told else true), (true, told)
 
 
 def test_a_poor_model_is_not_suspected_of_another_convention():

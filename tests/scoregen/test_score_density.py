@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from infolab.kl import flow_steps, flow_times, grid_density, mode_grid
+from infolab.kl import flow_steps, flow_times, grid_density, mode_grid, of_slopes
 from infolab.schedules import VP
 from infolab.toy import two_modes
 
@@ -21,7 +21,7 @@ def exact_mixture_score(mu):
         th = torch.tanh(a * x)
         return -x + a * th, -1 + a**2 * (1 - th**2)
 
-    return score
+    return of_slopes(score, VP1)
 
 
 def gaussian_score(mean, std):
@@ -71,7 +71,7 @@ def test_unequal_weights_put_their_mass_on_the_right():
             (slope,) = torch.autograd.grad(s.sum(), leaf)
         return s.detach(), slope
 
-    found = grid_density(score, VP1, x, 1, steps=flow_steps(4.0), dtype=torch.float64)
+    found = grid_density(of_slopes(score, VP1), VP1, x, 1, steps=flow_steps(4.0), dtype=torch.float64)
     truth = float((law.log_prob(x[:, None]).exp() * (x > 0)).sum() * found.step)
     # The model starts from N(0, 1), not from p_T, whose mean is alpha_T E x: 0.0105 to the right, at density 0.35.
     shift = float(VP1.at(torch.tensor(1.0, dtype=torch.float64)).alpha) * 1.6
@@ -85,7 +85,7 @@ def test_unequal_weights_put_their_mass_on_the_right():
 def test_shifted_and_scaled_gaussians_give_the_closed_form(mean, std):
     x = mode_grid(3.0)
     log_p0 = torch.distributions.Normal(0.0, 1.0).log_prob(x)
-    found = grid_density(gaussian_score(mean, std), VP1, x, 1, dtype=torch.float64)
+    found = grid_density(of_slopes(gaussian_score(mean, std), VP1), VP1, x, 1, dtype=torch.float64)
     assert float(found.kl(log_p0)) == pytest.approx(kl_of_normals(*gaussian_model(mean, std)), abs=1e-5)
     # and, since the model's start differs from p_T by alpha_T = 0.007 alone, that of the Gaussian itself
     assert float(found.kl(log_p0)) == pytest.approx(kl_of_normals(mean, std), abs=1e-3 + 7e-3 * abs(mean))
@@ -102,7 +102,7 @@ def test_float32_scores_are_precise_enough():
 def test_quadrature_and_flow_agree_on_a_mass_that_is_not_one():
     # A model much wider than the grid keeps part of its mass outside; both ways of measuring it must say so.
     x = mode_grid(0.0)
-    found = grid_density(gaussian_score(2.0, 6.0), VP1, x, 1, steps=64, dtype=torch.float64)
+    found = grid_density(of_slopes(gaussian_score(2.0, 6.0), VP1), VP1, x, 1, steps=64, dtype=torch.float64)
     assert float(found.mass()) < 0.9
     assert float(found.normalisation()) == pytest.approx(float(found.mass()), abs=2e-4)
 
@@ -120,11 +120,11 @@ def test_models_of_one_batch_do_not_notice_each_other():
         return torch.stack([s[0], s[1] * float("nan")]), slope
 
     x = mode_grid(1.0)
-    together = grid_density(both, VP1, x, 2, dtype=torch.float64).log_p
+    together = grid_density(of_slopes(both, VP1), VP1, x, 2, dtype=torch.float64).log_p
     for row, score in enumerate(scores):
-        alone = grid_density(score, VP1, x, 1, dtype=torch.float64).log_p[0]
+        alone = grid_density(of_slopes(score, VP1), VP1, x, 1, dtype=torch.float64).log_p[0]
         assert torch.equal(together[row], alone)
-    damaged = grid_density(broken, VP1, x, 2, dtype=torch.float64).log_p
+    damaged = grid_density(of_slopes(broken, VP1), VP1, x, 2, dtype=torch.float64).log_p
     assert torch.equal(damaged[0], together[0])
     assert torch.isnan(damaged[1]).all()
 
