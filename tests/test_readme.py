@@ -45,7 +45,7 @@ def test_the_example_is_short(page):
 
 
 def test_the_example_of_a_model_prints_what_its_page_says(capsys):
-    page = README.with_name("docs") / "denoiser.md"
+    page = ROOT / "docs" / "denoiser.md"
     code, says = re.search(
         r"^```python\n(.*?)^```.*?^It prints\n\n```\n(.*?)\n```", page.read_text(), re.S | re.M
     ).groups()
