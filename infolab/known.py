@@ -166,7 +166,7 @@ INFORMATION = [
 SCHEDULE = VP()
 VARIANCES = torch.tensor([0.3, 1.0, 4.0], dtype=torch.float64)
 SOLVER_ERROR = 1e-3
-"""Bound of the ODE solver's error in log p at tolerance 1e-5, on laws of unit scale."""
+"""Bound of the ODE solver's error in log p at tolerance 1e-5, on distributions of unit scale."""
 
 
 def gaussian_score(x: Tensor, t: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def mixture_in(d: int) -> GaussianMixture:
 
 
 def score_of(law: GaussianMixture) -> Score:
-    """Exact score of the noised law, as a function of (x, t)."""
+    """Exact score of the noised distribution, as a function of (x, t)."""
 
     def score(x: Tensor, t: Tensor) -> Tensor:
         level = SCHEDULE.at(t)
@@ -218,7 +218,7 @@ def _gaussian_entropy() -> float:
 def _ode_gaussian(T: float, size: int, seed: int) -> Outcome:
     x = gaussian_points(100 * size, seed)
     solved = ode_log_likelihood(gaussian_score_and_divergence, SCHEDULE, x, T)
-    # The flow carries N(0, V) to N(0, V_T) linearly, and the model's law is the pull-back of N(0, I).
+    # The flow carries N(0, V) to N(0, V_T) linearly, and the model's distribution is the pull-back of N(0, I).
     stretch = 1 / torch.sqrt(_precision(torch.tensor(T, dtype=torch.float64)) * VARIANCES)
     normal = torch.distributions.Normal(0.0, 1.0)
     log_p = (normal.log_prob(x * stretch) + stretch.log()).sum(-1)
