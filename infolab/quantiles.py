@@ -27,7 +27,7 @@ def quantile(values: np.ndarray, q: float, level: float = 0.95) -> Quantile:
     """The quantile inf{x: F_n(x) >= q} of a sample, and a band that covers the true one at least at `level`.
 
     The quantile is the order statistic x_(k), k = ceil(q n). Of n independent values Bin(n, q) lie at or below the
-    true quantile, whatever the distribution, so it lies between x_(r) and x_(s) with P = P(r <= Bin(n, q) < s): r and s leave
+    true quantile of any distribution, so it lies between x_(r) and x_(s) with P = P(r <= Bin(n, q) < s): r and s leave
     out (1 - level)/2 at most on either side (David and Nagaraja 2003, section 7.1). Where r would be 0 or s above n,
     the sample cannot bound it: all values lie below the 0.999 quantile with chance 0.24 for n = 1,437. (A
     bootstrap's band, which ends at the largest value, covers far less than it says there.)
