@@ -63,7 +63,7 @@ class Schedule(Protocol):
 def append_dims(t: Tensor, x: Tensor) -> Tensor:
     """Reshape t (batch shape, the leading dimensions of x) so that it broadcasts against x.
 
-    >>> expand(torch.zeros(5), torch.zeros(5, 3, 8, 8)).shape
+    >>> append_dims(torch.zeros(5), torch.zeros(5, 3, 8, 8)).shape
     torch.Size([5, 1, 1, 1])
     """
     return t.reshape(t.shape + (1,) * (x.ndim - t.ndim))
