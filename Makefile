@@ -70,13 +70,13 @@ verify: setup ## set your results beside results/reference
 reference: setup ## (for maintainers) make your results the reference
 	@$(PY) -m scripts.make_reference --results-dir $(RESULTS) $(if $(PAPER),--paper $(PAPER))
 
-calibrate: setup ## every estimator on laws with known answers
+calibrate: setup ## every estimator on distributions with known answers
 	@$(PY) -m benchmarks.calibrate --results-dir $(RESULTS) && $(PY) -m benchmarks.coverage --results-dir $(RESULTS)
 
 bench: setup ## speed beside plain references of the published algorithms
 	@$(PY) -m benchmarks.run --results-dir $(RESULTS) $(if $(PAPER),--paper $(PAPER))
 
-mi-table: setup ## mutual information on laws with known answers: every estimate, 30 minutes on two cores
+mi-table: setup ## mutual information on distributions with known answers: every estimate, 30 minutes on two cores
 	@PY=$(PY) sh itdiffusion/run_mi.sh paper --results-dir $(RESULTS) --data-dir $(DATA_DIR)
 	@$(MAKE) --no-print-directory analysis PAPER=itdiffusion
 

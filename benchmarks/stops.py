@@ -1,4 +1,4 @@
-"""`python -m benchmarks.stops`: runs that are stopped at random moments end as if nobody had stopped them.
+"""`python -m benchmarks.stops`: runs stopped at random moments end with the bytes of unstopped runs.
 
 Each trial begins a run of one thread in a folder of its own, sends a signal at a moment drawn from the duration of an
 undisturbed run, takes the time until the process has ended, starts the same command again until it is finished, and

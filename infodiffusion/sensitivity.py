@@ -1,4 +1,4 @@
-"""What small feature networks see: one network a data set, and the FID of spoiled images in standard errors.
+"""What small feature networks detect: one network a data set, FID of distorted images in standard errors.
 
 `python -m infodiffusion.sensitivity [smoke|quick|paper] [--flags]`; `run_sensitivity.sh` does the same.
 """

@@ -70,7 +70,7 @@ def _log_mass_of(pixels: Tensor, log_mass: Tensor) -> Tensor:
 
 
 # ----------
-# A Gaussian with full covariance as a law of grey levels: the product of conditional bin masses, pixel by pixel.
+# A full-covariance Gaussian as a distribution of grey levels: the product of conditional bin masses, pixel by pixel.
 
 VARIANCE_FLOOR = 1 / 12
 """Added to the variance of every pixel, in squared grey levels: the variance of rounding to whole levels."""
@@ -164,7 +164,7 @@ def check_images(images: Tensor, shape: tuple[int, ...], levels: int) -> None:
 
 
 # ----------
-# A mixture of independent pixel histograms, fitted by EM: the strongest simple law of grey levels.
+# A mixture of independent pixel histograms, fitted by EM: the strongest simple model of grey levels.
 
 MIXTURE_BLOCK = 2_048  # images whose levels are spread into indicators at once
 

@@ -48,11 +48,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Case:
-    """One estimator on one law; `measure` takes (size, seed), where size multiplies the numbers of examples.
+    """One estimator on one distribution; `measure` takes (size, seed), where size multiplies the numbers of examples.
 
     Attributes:
         estimator: which estimator.
-        case: the law and the setting.
+        case: the distribution and the setting.
         d: dimensions of one example.
         measure: (size, seed) -> outcome.
         snr: signal-to-noise ratio gamma, where the case has one.

@@ -145,7 +145,7 @@ class ChannelEpochs(BlockedEpochs[ChannelBatch]):
 
     Args:
         data: x, (k, n, d).
-        law: law of the log-SNR.
+        law: distribution of the log-SNR.
         seeds: one seed per network (k,); networks of one seed share the noise.
         batch: points of one optimiser step; at most n.
         stratified: the uniforms behind the log-SNRs of neighbours in the order are frac(u + place (sqrt 5 - 1)/2), each

@@ -163,7 +163,7 @@ INFORMATION = [
 SCHEDULE = VP()
 VARIANCES = torch.tensor([0.3, 1.0, 4.0], dtype=torch.float64)
 SOLVER_ERROR = 1e-3
-"""Bound of the ODE solver's error in log p at tolerance 1e-5, on laws of unit scale."""
+"""Bound of the ODE solver's error in log p at tolerance 1e-5, on distributions of unit scale."""
 
 
 def gaussian_score(x: Tensor, t: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ def mixture_in(d: int) -> GaussianMixture:
 
 
 def scored(law: GaussianMixture) -> Denoiser:
-    """The exact model of a law, by its score on `SCHEDULE`; its divergence is left to automatic differentiation."""
+    """The exact model of a distribution, by its score on `SCHEDULE`; its divergence is left to automatic differentiation."""
 
     def score(x: Tensor, t: Tensor) -> Tensor:
         level = SCHEDULE.at(t)
@@ -219,7 +219,7 @@ def _gaussian_entropy() -> float:
 def _ode_gaussian(T: float, size: int, seed: int) -> Outcome:
     x = gaussian_points(100 * size, seed)
     solved = ode_log_likelihood(GAUSSIAN, SCHEDULE, x, T)
-    # The flow carries N(0, V) to N(0, V_T) linearly, and the model's law is the pull-back of N(0, I).
+    # The flow carries N(0, V) to N(0, V_T) linearly, and the model's distribution is the pull-back of N(0, I).
     stretch = 1 / torch.sqrt(_precision(torch.tensor(T, dtype=torch.float64)) * VARIANCES)
     normal = torch.distributions.Normal(0.0, 1.0)
     log_p = (normal.log_prob(x * stretch) + stretch.log()).sum(-1)

@@ -34,15 +34,15 @@ from infolab.toy import make
 
 @dataclass(frozen=True)
 class Law:
-    """A law with its optimal denoiser and its entropy (of a mass, where it lies on bins).
+    """A distribution with its optimal denoiser and its entropy (of a mass, where it lies on bins).
 
     Attributes:
         sample: (n, generator) -> (n, d) float64.
         denoiser: the optimal one.
         entropy_nats: E[-log p] or E[-log P].
         d: dimensions.
-        bins: the grid of a discrete law.
-        log_prob: log density, for laws that have one.
+        bins: the grid of a discrete distribution.
+        log_prob: log density, where it has one.
     """
 
     sample: Callable[[int, torch.Generator], Tensor]
@@ -137,7 +137,7 @@ LAWS: dict[str, Callable[[], Law]] = {
 def estimate(
     law: Law, n: int, seed: int, *, count: int = 100, integrator: str = "deterministic"
 ) -> tuple[NllEstimate, Curve]:
-    """The NLL of n draws of a law under its optimal denoiser, and the curve."""
+    """The NLL of n draws of a distribution under its optimal denoiser, and the curve."""
     x = law.sample(n, generator(seed, "known", n))
     found = estimate_nll(
         law.denoiser, x, law.reference(), bins=law.bins, points=count, integrator=integrator, seed=seed

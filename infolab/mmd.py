@@ -83,7 +83,7 @@ def mmd2_loss(x: Tensor, y: Tensor, kernel: Kernel, unbiased: bool = False) -> T
         y: sample (m, d).
         kernel: of squared distances.
         unbiased: leave out the pairs of a point with itself. The biased V-statistic, as published, is never negative
-            and reads about (1 - E k(x, x')) (1/n + 1/m) where both laws are one.
+            and reads about (1 - E k(x, x')) (1/n + 1/m) where both distributions are one.
 
     Raises:
         UserError: shapes that do not fit.

@@ -1,4 +1,4 @@
-"""Quantiles of a sample with bands that hold for every law: between two order statistics."""
+"""Quantiles of a sample with bands that hold for every distribution: between two order statistics."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Quantile:
     Attributes:
         value: the quantile.
         low, high: ends of the band; at an open end the least or largest value, which is no limit.
-        open_below, open_above: the sample is too small to bound the law's quantile on that side.
+        open_below, open_above: the sample is too small to bound the distribution's quantile on that side.
     """
 
     value: float
@@ -24,12 +24,12 @@ class Quantile:
 
 
 def quantile(values: np.ndarray, q: float, level: float = 0.95) -> Quantile:
-    """The quantile inf{x: F_n(x) >= q} of a sample, and a band that covers the law's quantile at least at `level`.
+    """The quantile inf{x: F_n(x) >= q} of a sample, and a band that covers the true one at least at `level`.
 
     The quantile is the order statistic x_(k), k = ceil(q n). Of n independent values Bin(n, q) lie at or below the
-    law's quantile, whatever the law, so it lies between x_(r) and x_(s) with P = P(r <= Bin(n, q) < s): r and s leave
+    true quantile of any distribution, so it lies between x_(r) and x_(s) with P = P(r <= Bin(n, q) < s): r and s leave
     out (1 - level)/2 at most on either side (David and Nagaraja 2003, section 7.1). Where r would be 0 or s above n,
-    the sample cannot bound it: all values lie below the 0.999 quantile of the law with chance 0.24 for n = 1,437. (A
+    the sample cannot bound it: all values lie below the 0.999 quantile with chance 0.24 for n = 1,437. (A
     bootstrap's band, which ends at the largest value, covers far less than it says there.)
 
     Args:

@@ -57,7 +57,7 @@ class Schedule(Protocol):
         """Return the time at which the log-SNR is `logsnr`."""
 
     def prior_std(self, T: float) -> float:
-        """Return the standard deviation of the prior N(0, std^2 I) that stands for the law of x_T."""
+        """Return the standard deviation of the prior N(0, std^2 I) that stands for the distribution of x_T."""
 
 
 def append_dims(t: Tensor, x: Tensor) -> Tensor:

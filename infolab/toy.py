@@ -15,7 +15,7 @@ from infolab.estimate import Estimate
 from infolab.mixture import GaussianMixture
 
 # ----------
-# Toy laws that are Gaussian noise around curves in the plane: sampled exactly, their density one quadrature.
+# Toy distributions that are Gaussian noise around curves in the plane: sampled exactly, their density one quadrature.
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Piece:
 
 
 class NoisyCurves:
-    """The law of c(u) + noise N(0, I) in the plane, optionally standardised per coordinate (by its exact moments).
+    """The distribution of c(u) + noise N(0, I) in the plane, standardised on request (by its exact moments).
 
     The density is an integral over u, done by Gauss-Legendre quadrature on each piece: a Gaussian mixture with a node
     per component (`mixture`), which gives scores and noised densities too. Nodes lie at most about 0.7 noise standard
@@ -85,13 +85,13 @@ class NoisyCurves:
 
     @cached_property
     def _raw(self) -> GaussianMixture:
-        """The law before standardisation, whose components are isotropic (several times faster)."""
+        """The distribution before standardisation, whose components are isotropic (several times faster)."""
         weights, points = self._nodes
         return GaussianMixture(weights, points, self.noise**2)
 
     @cached_property
     def mixture(self) -> GaussianMixture:
-        """The law as a mixture of quadrature nodes."""
+        """The distribution as a mixture of quadrature nodes."""
         if not self.standardised:
             return self._raw
         centre, scale = self._affine
@@ -99,7 +99,7 @@ class NoisyCurves:
         return GaussianMixture(self._raw.weights, means, torch.diag((self.noise / scale) ** 2).expand(len(means), 2, 2))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw n points, (n, 2) float32, from the law itself (not from the nodes)."""
+        """Draw n points, (n, 2) float32, from the distribution itself (not from the nodes)."""
         share = torch.tensor([piece.weight for piece in self.pieces], dtype=torch.float64)
         which = torch.multinomial(share, n, replacement=True, generator=generator)
         u = torch.rand(n, generator=generator, dtype=torch.float64)
@@ -189,11 +189,11 @@ def _segment(start: tuple[float, float], end: tuple[float, float]) -> Callable[[
 
 
 # ----------
-# Toy laws in one and two dimensions: samplers with exact log densities and entropies, and their registry.
+# The distributions by name.
 
 
 class Toy(Protocol):
-    """What every toy law offers."""
+    """What every toy distribution offers."""
 
     @property
     def d(self) -> int:
@@ -211,7 +211,7 @@ class Toy(Protocol):
 
 @dataclass(frozen=True)
 class MixtureToy:
-    """A Gaussian mixture as a toy law; `mixture` gives scores and noised densities."""
+    """A Gaussian mixture as a toy distribution; `mixture` gives scores and noised densities."""
 
     mixture: GaussianMixture
 
@@ -258,7 +258,7 @@ def strongly_correlated_gaussian(standardised: bool = True) -> MixtureToy:
 
 @dataclass(frozen=True)
 class Line:
-    """The uniform law on a rectangle, standardised: U(-sqrt 3, sqrt 3) in each of two coordinates."""
+    """The uniform distribution on a rectangle, standardised: U(-sqrt 3, sqrt 3) in each of two coordinates."""
 
     d = 2
 
@@ -375,14 +375,14 @@ TOYS: dict[str, Callable[..., Toy]] = {
 
 
 def make(name: str, **settings: float) -> Toy:
-    """Return the toy law of that name.
+    """Return the toy distribution of that name.
 
     Args:
         name: a key of `TOYS`.
         settings: its own settings (`mu` of two_modes, `noise` of the curves, ...).
 
     Raises:
-        UserError: an unknown name, with the choices; or a setting that this law does not have.
+        UserError: an unknown name, with the choices; or a setting that this one does not have.
 
     >>> make("line").log_prob(torch.zeros(1, 2))
     tensor([-2.4849], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What is drawn of the studies on laws with known answers: NLL of 2-D sets, mutual information."""
+"""What is drawn of the studies on distributions with known answers: NLL of 2-D sets, mutual information."""
 
 from collections.abc import Iterable
 from pathlib import Path

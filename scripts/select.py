@@ -1,4 +1,4 @@
-"""Which rows a figure stands on: one sweep, at one epoch, without duplicates; means and intervals over seeds."""
+"""Which rows a figure shows: one sweep, at one epoch, without duplicates; means and intervals over seeds."""
 
 import functools
 from collections.abc import Callable, Sequence, Sized

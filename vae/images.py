@@ -1,4 +1,4 @@
-"""What the networks see of the images: black and white pixels, logits of dequantised pixels, or levels in [-1, 1].
+"""The networks' inputs: black and white pixels, logits of dequantised pixels, or levels in [-1, 1].
 
 Evaluation sees one draw per image, a function of (seed, split, position in the data set). Training sees the same black
 and white pixels (or, with --redraw, new ones in every epoch), and new dequantisation noise in every step.

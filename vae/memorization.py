@@ -1,4 +1,4 @@
-"""Who was memorized: what is computed of a finished grid, the bound with its scores, and the commands."""
+"""Memorization of a finished grid: scores, the bound with their mean, neighbours, and the commands."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Tables of vae/: training curves with log p(x), the generalization bounds, and who was memorized."""
+"""Tables of vae/: training curves with log p(x), the generalization bounds, and memorization scores."""
 
 from infolab.results import store
 

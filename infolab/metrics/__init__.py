@@ -1,4 +1,4 @@
-"""Metrics of samples and codes, as functions of arrays; `python -m infodiffusion.metrics` has them as commands."""
+"""Metrics of samples and codes, as functions of arrays; `infolab metrics` has them as commands."""
 
 from infolab.metrics.codes import DCI, TAD, auroc_matrix, binarise, dci, mig, tad
 from infolab.metrics.distances import LEAST_FOR_FID, as_features, fid, gaussian_fid, kid, mmd

@@ -125,7 +125,7 @@ def null_floor(cov: Tensor, n1: int, n2: int) -> float:
 
     The mean of `null_moments` is concave in the covariance S through H = sum_ij l_i l_j / (l_i + l_j), and a sample's
     eigenvalues are spread too widely, so that put into it they read low: by 9% at n = 5 d and equal eigenvalues, by
-    more than a third at n = d. The Wishart law's second moments, E D_ij^2 = l_i l_j / n (twice that for i = j), give
+    more than a third at n = d. The Wishart's second moments, E D_ij^2 = l_i l_j / n (twice that for i = j), give
     the bias of H to first order in 1/n, which is taken off:
 
         (sum_ij l_i l_j D_ij + sum_i l_i^2 D_ii + sum_i l_i) / (2 n),
@@ -180,7 +180,7 @@ def kid(real: Features, generated: Features, reference: str = "train") -> Measur
     """KID: unbiased MMD^2 with the kernel (x . y / d + 1)^3 over all pairs (Binkowski et al. 2018, section 4).
 
     The published tools average it over random subsets of 1,000 and give the spread over subsets; its mean is the same.
-    It may be negative where the two laws are close.
+    It may be negative where the two distributions are close.
 
     Args:
         real: features of the reference sample.

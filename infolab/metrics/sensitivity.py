@@ -1,4 +1,4 @@
-"""What a feature network sees: images spoiled in known ways, by strength, and their FID in standard errors."""
+"""What a feature network detects: FID of images distorted in known ways, by strength, in standard errors."""
 
 import dataclasses
 import math

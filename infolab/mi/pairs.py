@@ -111,7 +111,7 @@ VALIDATION = 6
 """One part in this many of a training half is kept from training, to choose how far to trust what was learned."""
 
 ATOM = 20
-"""A pair that one row in this many has, or more, is an atom of the law and not a copied example."""
+"""A pair that one row in this many has, or more, is an atom of the distribution and not a copied example."""
 GRID = 0.01
 """Share of a step by which a value may be off the grid: levels over 255 in single precision are off by 0.002."""
 MISSING = 30

@@ -11,7 +11,7 @@ from scipy.stats import chi, iqr, norm, rankdata, t
 from infolab.errors import UserError
 
 # ----------
-# Monotone maps fitted to samples: a smooth, invertible change of one coordinate that gives it a chosen law.
+# Monotone maps fitted to samples: a smooth, invertible change of one coordinate that gives it a chosen distribution.
 
 Array = np.ndarray
 KNOTS = (8, 100)
@@ -57,7 +57,7 @@ class MonotoneMap:
 
 
 def fit_map(sample: Array, quantile: Callable[[Array], Array]) -> MonotoneMap:
-    """The map that gives `sample` (n,) the law with quantile function `quantile`, through about sqrt(n) knots.
+    """The map that gives `sample` (n,) the distribution with quantile function `quantile`, through about sqrt(n) knots.
 
     The knots are evenly spaced in the target, from its 1/(2n) to its 1 - 1/(2n) quantile; where the sample has ties,
     knots that fall on one place are merged.
@@ -79,12 +79,12 @@ def fit_map(sample: Array, quantile: Callable[[Array], Array]) -> MonotoneMap:
 
 
 def normal_map(sample: Array) -> MonotoneMap:
-    """The map of one coordinate (n,) to the standard normal law (its normal scores, smoothed)."""
+    """The map of one coordinate (n,) to the standard normal distribution (its normal scores, smoothed)."""
     return fit_map(sample, norm.ppf)
 
 
 def log_radius_map(log_radius: Array, d: int) -> MonotoneMap:
-    """The map of log |x| (n,) to the law of log |g|, g ~ N(0, I) in d dimensions."""
+    """The map of log |x| (n,) to the distribution of log |g|, g ~ N(0, I) in d dimensions."""
     return fit_map(log_radius, lambda p: np.log(chi.ppf(p, d)))
 
 
@@ -212,7 +212,7 @@ ROOM = 0.02
 
 
 def spread_ties(x: Array, rng: np.random.Generator, groups: Array | None = None) -> Array:
-    """Each coordinate of x (n, d) with tied values spread by uniform noise, so that its law has no atoms.
+    """Each coordinate of x (n, d) with tied values spread by uniform noise, so that it has no atoms.
 
     The noise keeps the order, so that each value can be read off again, and does not depend on the other side: mutual
     information stays what it was. A few ties (of rounding, say) are spread half-way to their neighbours. A coordinate
@@ -242,7 +242,7 @@ def spread_ties(x: Array, rng: np.random.Generator, groups: Array | None = None)
 
 
 def has_lumps(column: Array) -> bool:
-    """Whether the smooth map to the normal law leaves lumps in this coordinate (n,): atoms, or values close to them.
+    """Whether the smooth map to a normal leaves lumps in this coordinate (n,): atoms, or values close to them.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.exponential(size=500)
