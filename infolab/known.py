@@ -198,7 +198,7 @@ def mixture_in(d: int) -> GaussianMixture:
 
 
 def scored(law: GaussianMixture) -> Denoiser:
-    """The exact model of a distribution, by its score on `SCHEDULE`; its divergence is left to automatic differentiation."""
+    """The exact model of a distribution, by its score on `SCHEDULE`; its divergence comes from differentiation."""
 
     def score(x: Tensor, t: Tensor) -> Tensor:
         level = SCHEDULE.at(t)
