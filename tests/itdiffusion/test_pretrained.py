@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.nn.unet import UNet, UNetConfig
 from infolab.noise import generator
@@ -69,6 +70,18 @@ def test_diffusers_folder_gives_diffusers_own_eps_at_whole_steps(hugging_face):
         torch.testing.assert_close(denoiser.eps(images(), logsnr), unet(images(), steps).sample, rtol=1e-5, atol=1e-5)
     assert denoiser.name == "ddpm[ddpm-small]"
     assert denoiser.levels == 256
+
+
+def test_a_path_is_a_denoiser_too(hugging_face, iddpm):
+    steps, (folder, unet), path = torch.tensor([0, 1, 250, 700, 999]), hugging_face, iddpm[0]
+    wrapped = Denoiser.wrap(folder)
+    with torch.no_grad():
+        found = wrapped.eps_at_step(images(), steps, DDPM.linear())
+        torch.testing.assert_close(found, unet(images(), steps).sample, rtol=1e-5, atol=1e-5)
+        # The network with a variance output on another schedule: eps_hat alone.
+        eps_hat, v = load_iddpm(path, SMALL).eval().at_step(images(), steps, DDPM.linear())
+    assert eps_hat.shape == images().shape
+    assert v is None
 
 
 def test_the_schedule_is_that_of_diffusers(hugging_face):
