@@ -18,7 +18,7 @@ from infolab.config import called_as, default_device, parse_options
 from infolab.data import NAMES, load
 from infolab.data.images import LogitTransform, dequantization_noise, dequantize
 from infolab.data.places import default_data_dir
-from infolab.denoise import Denoiser
+from infolab.denoise import Denoiser, check_model
 from infolab.device import on_cpu, pick_device, staged, to_double
 from infolab.empirical import empirical_score, mutual_information
 from infolab.errors import UserError, run_main
@@ -183,6 +183,7 @@ def score_losses(
         score_batch: points per network call.
         keep: keeps each replicate as a piece.
     """
+    check_model(model)
     if not 0 < t_eps < float(T.min()):
         raise UserError(f"--t-eps must lie in (0, T), not {t_eps} with T = {float(T.min())}")
     T = T.to(data)[:, None]

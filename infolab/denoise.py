@@ -315,3 +315,16 @@ def _same(one: Schedule | None, other: Schedule) -> bool:
     if isinstance(one, DDPM) and isinstance(other, DDPM):
         return one is other or torch.equal(one.betas, other.betas)
     return one is not None and (one is other or one == other)
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no `Denoiser`: instruments and samplers take nothing else.
+
+    Raises:
+        UserError: says how to make one of a network or a function.
+    """
+    if not isinstance(model, Denoiser):
+        raise UserError(
+            f"expected a Denoiser, not {type(model).__name__}: wrap it, as in Denoiser(network, 'v', Cosine()), "
+            "Denoiser.of_eps(function) or Denoiser.of_score(function, VP())"
+        )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from infolab.arrays import load_function, read_array, tensor_of
 from infolab.config import called_as, default_device, parse_options
-from infolab.denoise import Denoiser
+from infolab.denoise import Denoiser, check_model
 from infolab.device import has_float64, on_cpu, pick_device
 from infolab.errors import RunFailedError, UserError, run_main
 from infolab.mixture import GaussianMixture
@@ -145,6 +145,7 @@ def grid_density(
         tick: called after each step.
         std: standard deviation of the modes, see `flow_times`.
     """
+    check_model(model)
     times = flow_times(schedule, T, steps, std)
     beta = {t: float(schedule.beta(torch.tensor(t, dtype=torch.float64))) for t in _with_middles(times)}
 
@@ -241,6 +242,7 @@ def kl_to_mixture(
     Raises:
         RunFailedError: the flow is not finite.
     """
+    check_model(model)
     std = float(law.eigenvalues.min().sqrt())
     middle = float(law.mean())
     reach = float((law.means - middle).abs().max() + 8 * (law.eigenvalues.max().sqrt() - std))

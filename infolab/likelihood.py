@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from infolab.denoise import Denoiser
+from infolab.denoise import Denoiser, check_model
 from infolab.device import has_float64
 from infolab.epochs import DebiasedTime, UniformTime
 from infolab.errors import RunFailedError
@@ -68,6 +68,7 @@ def ode_log_likelihood(
     Raises:
         RunFailedError: the solver could not keep its tolerance, or the result is not finite.
     """
+    check_model(model)
     times = torch.as_tensor(T, dtype=x0.dtype, device=x0.device)
     batch = x0.shape[: max(times.ndim, 1)]
     stds = [schedule.prior_std(float(one)) for one in times.flatten()]
@@ -145,6 +146,7 @@ def elbo(
     Returns:
         Values (n,), in nats.
     """
+    check_model(model)
     t, density = time.sample(draw.u)
     level = schedule.at(t)
     x_t = append_dims(level.alpha, x0) * x0 + append_dims(level.sigma, x0) * draw.eps

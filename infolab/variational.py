@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from infolab.baselines import log_normal_mass
-from infolab.denoise import Denoiser
+from infolab.denoise import Denoiser, check_model
 from infolab.device import to_double
 from infolab.errors import UserError, check_choice
 from infolab.estimate import Estimate, mean_and_se
@@ -104,6 +104,7 @@ class VariationalBound:
             first: number of the first image in its data set, a multiple of `NOISE_BLOCK`, where x is a part of it.
             keep: keeps all images' values at a few steps as a piece.
         """
+        check_model(model)
         chosen, weight = self._chosen(steps, seed)
         transitions = to_double(torch.zeros(len(x), device=x.device))
         means = torch.zeros(len(chosen), dtype=torch.float64)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infolab.denoise import Denoiser
+from infolab.denoise import Denoiser, check_model
 from infolab.immse.curve import Bins, Curve, empty_curve
 from infolab.immse.grid import LogsnrGrid, LogsnrRange, make_grid
 from infolab.immse.measure import kinds_of, measure_curve, rows_of_a_call, widen_range
@@ -163,6 +163,7 @@ def estimate_nll(
     Raises:
         UserError: data that the estimand does not fit.
     """
+    check_model(denoiser)
     if bins is None:
         reference.require_density()
     chosen = logsnr_range or LogsnrRange.from_spectrum(reference.spectrum)

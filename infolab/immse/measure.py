@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infolab.data.images import dequantization_noise
-from infolab.denoise import Denoiser
+from infolab.denoise import Denoiser, check_model
 from infolab.errors import RunFailedError, UserError
 from infolab.immse.curve import Bins, Curve, add, empty_curve, log_mass_tail
 from infolab.immse.grid import LogsnrGrid, LogsnrRange, with_tail
@@ -68,6 +68,7 @@ def measure_curve(
         UserError: shapes that do not fit.
         RunFailedError: the network returns a value that is not finite.
     """
+    check_model(denoiser)
     if dequantized and bins is None:
         raise UserError("a dequantised curve needs the data's grid: give bins")
     kinds = kinds_of(bins, dequantized)
@@ -237,6 +238,7 @@ def widen_range(
     Returns:
         The wider range; its `tail_nats` is what the pilot says remains.
     """
+    check_model(denoiser)
     start = start or LogsnrRange.from_spectrum(reference.spectrum)
     evaluations = 0
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infolab.denoise import Denoiser
+from infolab.denoise import Denoiser, check_model
 from infolab.errors import UserError, check_choice
 from infolab.estimate import Estimate, nats_to_bpd
 from infolab.immse.curve import Curve, log_mass_tail, tail_from_ends
@@ -396,6 +396,7 @@ def pointwise_nll(
     Raises:
         UserError: fewer than two draws, or a reference without a density.
     """
+    check_model(denoiser)
     if draws < 2:
         raise UserError(f"{draws} draws: expected at least 2, so that the error is known")
     normal = reference.log_prob(x)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infolab.denoise import Denoiser
+from infolab.denoise import Denoiser, check_model
 from infolab.errors import UserError, check_choice
 from infolab.noise import SampleNoise, StepNoise
 from infolab.schedules import DDPM, Schedule, append_dims
@@ -113,6 +113,7 @@ def walk(
     first: int = 0,
 ) -> Tensor:
     """Take the jumps `moves` along `path`, one call of the model each; `first` is the number of the first jump."""
+    check_model(model)
     for number, (step, move) in enumerate(zip(path, moves, strict=False), first):
         at = torch.full((len(x),), step, dtype=torch.int64, device=x.device)
         x = move(x, model.eps_at_step(x, at, schedule), clip)
@@ -201,6 +202,7 @@ def invert(model: Denoiser, schedule: DDPM, x0: Tensor, steps: int = 1000, rule:
     Raises:
         UserError: an unknown rule, or steps out of range.
     """
+    check_model(model)
     check_choice("rule", rule, ("predicted", "published"))
     upward = [*grid(schedule, steps), CLEAN][::-1]
     moves = jumps(schedule, upward[::-1])[::-1]
@@ -289,6 +291,7 @@ def reverse_sde(
     Returns:
         Samples, of the shape of x_T; after a part of the steps the state there.
     """
+    check_model(model)
     if not 0 <= lam <= 1:
         raise UserError(f"lam must lie in [0, 1], not {lam}")
     T = torch.as_tensor(T, dtype=x_T.dtype, device=x_T.device)
@@ -368,6 +371,8 @@ def two_phase(
     Raises:
         UserError: split_step outside 0 .. N, and as `ddim`.
     """
+    check_model(first)
+    check_model(second)
     if not 0 <= split_step <= schedule.steps:
         raise UserError(f"split_step = {split_step}: expected 0 .. {schedule.steps}, the steps of the schedule")
     path = [*grid(schedule, steps), CLEAN]
@@ -409,6 +414,8 @@ def latent(
     Returns:
         Samples x0 of the shape of x_T, and their codes of the shape of a_T.
     """
+    check_model(code_model)
+    check_model(model)
     code_schedule = code_schedule or schedule
     code = centre + scale * ddim(code_model, code_schedule, a_T, code_steps or code_schedule.steps)
     return ddim(model.given(code), schedule, x_T, steps, eta, noise, clip), code

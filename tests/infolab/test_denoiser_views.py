@@ -7,9 +7,12 @@ from conventions import DOUBLE, LAW
 from infolab.denoise import Denoiser
 from infolab.errors import UserError
 from infolab.exact import gaussian_denoiser, memorizer, mixture_denoiser
+from infolab.immse import GaussianReference, estimate_nll
+from infolab.likelihood import ode_log_likelihood
 from infolab.mixture import GaussianMixture
 from infolab.model_schedules import Cosine
 from infolab.noise import generator
+from infolab.sample import reverse_sde
 from infolab.schedules import DDPM, VE, VP, LogsnrLine
 
 CORRELATED = GaussianMixture(
@@ -166,3 +169,16 @@ def test_what_is_told_is_taken_and_what_says_nothing_is_refused(tmp_path):
         Denoiser.wrap(lambda x, t: x)
     with pytest.raises(UserError, match="there is no"):
         Denoiser.wrap(tmp_path / "nothing.pt")
+
+
+@pytest.mark.parametrize("entry", ["curve", "ode", "sampler"])
+def test_a_plain_function_is_refused_in_one_sentence(entry):
+    x = torch.zeros(4, 2, dtype=torch.float64)
+    reference = GaussianReference(torch.zeros(2), torch.ones(2), torch.eye(2))
+    calls = {
+        "curve": lambda model: estimate_nll(model, x, reference),
+        "ode": lambda model: ode_log_likelihood(model, VP(), x, 1.0),
+        "sampler": lambda model: reverse_sde(model, VP(), x, 1.0, 4, torch.zeros_like),
+    }
+    with pytest.raises(UserError, match="expected a Denoiser, not function: wrap it"):
+        calls[entry](lambda z, logsnr: z)
