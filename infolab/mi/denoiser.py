@@ -209,7 +209,7 @@ class Conditioned:
         return Conditioned(self.pairs[part], self.mean[:, part], self.scale[:, part])
 
 
-class Denoiser:
+class PairDenoiser:
     """eps_hat(z, y, a) = sigma (z - alpha m)/v + c(a) (b + g w), with (b, g) the network, v = alpha^2 s^2 + sigma^2.
 
     The first term is optimal if x | y ~ N(m(y), s(y)^2); w = (z - alpha m)/sqrt(v) is white under it, and
@@ -259,7 +259,7 @@ def noised(x: Tensor, a: Tensor, eps: Tensor) -> Tensor:
 def train_denoiser(
     data: Conditioned, held: Conditioned, levels: Levels, *, steps: int, batch: int, width: int, lr: float, seed: int,
     checks: int = CHECKS,
-) -> Denoiser:  # fmt: skip
+) -> PairDenoiser:  # fmt: skip
     """Fit both denoisers of every member by the error of eps_hat, y dropped in a fixed share of every batch.
 
     After a fifth of the steps log-SNRs are drawn where the correction is large (`Levels.freeze`). Of the averaged
@@ -269,7 +269,9 @@ def train_denoiser(
     """
     k, _, dx = data.pairs.x.shape
     device = data.mean.device
-    model = Denoiser(dx, data.pairs.y.shape[-1], width, [seed * 1000 + 2 * member + 1 for member in range(k)], device)
+    model = PairDenoiser(
+        dx, data.pairs.y.shape[-1], width, [seed * 1000 + 2 * member + 1 for member in range(k)], device
+    )
     trainer = Trainer(model.net, steps, lr, 0.998, beta2=0.99)
     best = Best(trainer, k)
     source = generator(seed, "mi", "denoiser")
@@ -298,7 +300,7 @@ def train_denoiser(
 
 
 @torch.no_grad()
-def held_error(model: Denoiser, held: Conditioned, levels: Levels, seed: int, *, corrected: bool = True) -> Tensor:
+def held_error(model: PairDenoiser, held: Conditioned, levels: Levels, seed: int, *, corrected: bool = True) -> Tensor:
     """Error of both denoisers on the pairs held back, integrated over the log-SNR (k,); always of the same noise.
 
     Without `corrected` it is that of the Gaussians' denoisers alone.

@@ -18,8 +18,8 @@ from infolab.mi.denoiser import (
     BINS,
     CHECKS,
     Conditioned,
-    Denoiser,
     Levels,
+    PairDenoiser,
     held_error,
     noised,
     train_denoiser,
@@ -62,7 +62,7 @@ class Gains:
 
 
 @torch.no_grad()
-def find_trust(model: Denoiser, data: Conditioned, levels: Levels, points: int, seed: int) -> Trust:
+def find_trust(model: PairDenoiser, data: Conditioned, levels: Levels, points: int, seed: int) -> Trust:
     """The factor of each correction in each bin that validation pairs speak for, at most 1.
 
     Least squares, <eps - linear, correction>/<correction, correction>, has variance 1/(sum of squared corrections), as
@@ -82,7 +82,7 @@ def find_trust(model: Denoiser, data: Conditioned, levels: Levels, points: int, 
 
 
 @torch.no_grad()
-def integrate(model: Denoiser, data: Conditioned, levels: Levels, trust: Trust, points: int, seed: int) -> Gains:
+def integrate(model: PairDenoiser, data: Conditioned, levels: Levels, trust: Trust, points: int, seed: int) -> Gains:
     """The gains of every pair, at `points` log-SNRs each: stratified, drawn from `levels`, weighted by its density.
 
     Both corrections, with their factors, see the same x and eps, as do the Gaussian denoisers they are compared with.
@@ -105,12 +105,12 @@ def integrate(model: Denoiser, data: Conditioned, levels: Levels, trust: Trust, 
     return Gains(given, dropped, squared)
 
 
-def evaluations(model: Denoiser, n: int, points: int) -> int:
+def evaluations(model: PairDenoiser, n: int, points: int) -> int:
     """Pairs that go through a network in `integrate`."""
     return len(_sides(model)) * n * points
 
 
-def _sides(model: Denoiser) -> tuple[float, ...]:
+def _sides(model: PairDenoiser) -> tuple[float, ...]:
     return (1.0,) if model.dx == 1 else (1.0, 0.0)
 
 
@@ -119,7 +119,7 @@ def _gain(residual: Tensor, correction: Tensor) -> Tensor:
     return (correction * (2 * residual - correction)).sum(-1)
 
 
-def _denoise(model: Denoiser, part: Conditioned, a: Tensor, eps: Tensor, given: float) -> tuple[Tensor, Tensor]:
+def _denoise(model: PairDenoiser, part: Conditioned, a: Tensor, eps: Tensor, given: float) -> tuple[Tensor, Tensor]:
     flag = torch.full((*a.shape, 1), given, device=a.device)
     return model(noised(part.pairs.x, a, eps), part, a, flag)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from infolab.mi.denoiser import BINS, Conditioned, Denoiser, Head, Levels, noised, train_denoiser, train_head
+from infolab.mi.denoiser import BINS, Conditioned, Head, Levels, PairDenoiser, noised, train_denoiser, train_head
 from infolab.mi.integrate import Trust, find_trust, integrate
 from infolab.mi.pairs import Halves, Pairs
 from infolab.noise import generator
@@ -38,7 +38,7 @@ def test_the_denoiser_starts_as_the_gaussians_own():
     pairs = gaussian_pairs(2, 500, RHO)
     with torch.no_grad():
         mean, scale = head_of()(pairs.y)
-        model = Denoiser(2, 2, 8, [0, 1])
+        model = PairDenoiser(2, 2, 8, [0, 1])
         a = torch.linspace(-4, 6, 500).expand(2, -1)
         z = noised(pairs.x, a, torch.randn(pairs.x.shape, generator=generator(0, "eps")))
         data = Conditioned(pairs, mean, scale)
@@ -88,7 +88,7 @@ def test_gains_of_a_trained_denoiser_are_a_log_likelihood_ratio():
 
 def test_trust_is_one_for_a_true_correction_and_small_for_noise():
     pairs = gaussian_pairs(1, 4000, torch.tensor([0.0]))
-    model = Denoiser(1, 1, 4, [0])
+    model = PairDenoiser(1, 1, 4, [0])
     levels = Levels(-2.0, 2.0)
     # The moments are wrong (scale 2 for a standard normal): the right correction is what is missing to sigma z.
     wrong = Conditioned(pairs, torch.zeros(1, 4000, 1), torch.full((1, 4000, 1), 2.0))
