@@ -69,8 +69,8 @@ def _draw_line(axes: Axes, place: float, points: pd.DataFrame) -> None:
     allowed = min(float(points["allowed"].max()), CLIP + 0.3)
     axes.barh(place, 2 * allowed, left=-allowed, height=0.7, color="0.9")
     for z, exact in zip(points["z"], points["exact"], strict=True):
-        face = "white" if exact else style.LOOKS[0].color
-        axes.plot(np.clip(z, -CLIP, CLIP), place, "o", markersize=3, color=style.LOOKS[0].color, markerfacecolor=face)
+        face = "white" if exact else style.LINES[0].color
+        axes.plot(np.clip(z, -CLIP, CLIP), place, "o", markersize=3, color=style.LINES[0].color, markerfacecolor=face)
     for sign, align in ((1, "right"), (-1, "left")):
         beyond = points.loc[sign * points["z"] > CLIP, "z"]
         if len(beyond):

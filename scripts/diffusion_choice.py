@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from scripts import diffusion_toy as toy
 from scripts import products, select, style
-from scripts.products import Sheet
+from scripts.products import SummaryTable
 
 TABLE = "diffusion/toy_choice"
 HOW = "sh diffusion/run_choose_T.sh"
@@ -57,7 +57,7 @@ def choice_T(results: Path) -> Figure:
     grid = own(rows, "grid")
     fig = style.figure(style.PAGE, 3.2)
     left, right = fig.subplots(1, 2)
-    bound, kl, scan, first, second = style.LOOKS
+    bound, kl, scan, first, second = style.LINES
     style.curve(left, select.over_seeds(grid, "T", "bound_nats"), bound, "bound, a network of its own at each T")
     style.curve(
         left, select.over_seeds(at_end(rows, "scan"), "T", "bound_nats"), scan, "bound, one network for every T"
@@ -80,7 +80,7 @@ def choice_T(results: Path) -> Figure:
     return fig
 
 
-def _mark(axes: Axes, T: pd.Series, y: pd.Series, look: style.Look, name: str) -> None:
+def _mark(axes: Axes, T: pd.Series, y: pd.Series, look: style.LineStyle, name: str) -> None:
     axes.axvline(T.mean(), color="0.3", linestyle=look.line, linewidth=0.8)
     axes.scatter(
         T, y, s=16, marker=look.marker, color=look.color, edgecolor="black", linewidth=0.4, zorder=3, label=name
@@ -95,9 +95,9 @@ def path_T(results: Path) -> Figure:
     fig = style.figure(style.COLUMN * 1.25, 2.7)
     axes = fig.subplots()
     for seed, path in trained.sort_values("epoch").groupby("seed"):
-        axes.plot(path["epoch"], path["T"], color=style.LOOKS[0].color, linewidth=0.8, label="by gradient, each seed")
+        axes.plot(path["epoch"], path["T"], color=style.LINES[0].color, linewidth=0.8, label="by gradient, each seed")
         found = select.only(at_end(rows, "search"), seed=seed)
-        axes.plot(found["epoch"], found["T"], linestyle="", marker="s", color=style.LOOKS[1].color, label="by search")
+        axes.plot(found["epoch"], found["T"], linestyle="", marker="s", color=style.LINES[1].color, label="by search")
     axes.set(xlabel="epoch", ylabel="diffusion time T")
     axes.xaxis.set_major_formatter(style.PLAIN)
     style.legend_below(fig, [axes], 2)
@@ -108,7 +108,7 @@ def path_T(results: Path) -> Figure:
 
 
 @products.table("toy_choice_table", TABLE, how=HOW)
-def choice_sheet(results: Path) -> Sheet:
+def choice_sheet(results: Path) -> SummaryTable:
     """Test KL at the T of each rule, with and without penalty, and the bound there; errors over seeds."""
     rows, source = choice(results)
     bound_best, oracle = best_T(rows, "bound_nats"), best_T(rows, "kl_test_nats")
@@ -133,4 +133,4 @@ def choice_sheet(results: Path) -> Sheet:
     cells = pd.DataFrame(lines)
     ordered = ["rule", "T", *sorted(cells.columns[2:], key=lambda name: name.startswith("bound"))]
     title = f"Choice of T by the bound: {toy.describe(grid, 'T')}"
-    return Sheet(title, note, cells[ordered])
+    return SummaryTable(title, note, cells[ordered])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from scripts import diffusion_toy as toy
 from scripts import products, select, style
-from scripts.products import Sheet
+from scripts.products import SummaryTable
 
 TABLE, ARRAYS = "diffusion/image_bound", "diffusion/images:{dataset}"
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10")
@@ -64,8 +64,8 @@ def bpd_T(results: Path, dataset: str) -> Figure:
     for axes, rows in panels:
         rows = select.only(rows, variant="published", step_rule=select.preferred_rule(rows, RULES))
         for column, look, label in (
-            ("bpd_elbo", style.LOOKS[1], "ELBO (upper bound)"),
-            ("bpd_ode", style.LOOKS[0], "probability-flow ODE"),
+            ("bpd_elbo", style.LINES[1], "ELBO (upper bound)"),
+            ("bpd_ode", style.LINES[0], "probability-flow ODE"),
         ):
             summary = select.over_seeds(rows, "T", column, f"{column}_se")
             if len(summary):
@@ -88,7 +88,7 @@ def bound_T(results: Path, dataset: str) -> Figure:
     fig, panels = _by_split(frame, 2.9)
     for axes, rows in panels:
         rows = select.only(rows, step_rule=select.preferred_rule(rows, RULES))
-        for variant, look in zip(toy.VARIANTS, style.LOOKS, strict=False):
+        for variant, look in zip(toy.VARIANTS, style.LINES, strict=False):
             summary = select.over_seeds(select.only(rows, variant=variant), "T", "bound_nats")
             if len(summary):
                 style.curve(axes, summary, look, f"bound, {variant} variant")
@@ -145,7 +145,7 @@ def samples_T(results: Path, dataset: str) -> Figure:
 
 
 @products.table("{dataset}_table_T", TABLE, how=how, of=DATASETS)
-def image_sheet(results: Path, dataset: str) -> Sheet:
+def image_sheet(results: Path, dataset: str) -> SummaryTable:
     """Bound, terms and test bits per dimension of one image data set against T, few-shot and full."""
     frame, source = sweeps(results, dataset)
     blocks = []
@@ -159,7 +159,9 @@ def image_sheet(results: Path, dataset: str) -> Sheet:
             table.insert(2, "epochs", f"{rows['epoch'].iloc[0]:,}")
             blocks.append(table)
     title = f"Bound and test bits per dimension: {dataset}"
-    return Sheet(title, products.note(source, products.SEEDS_NOTE), pd.concat(blocks, ignore_index=True).fillna(""))
+    return SummaryTable(
+        title, products.note(source, products.SEEDS_NOTE), pd.concat(blocks, ignore_index=True).fillna("")
+    )
 
 
 def _by_split(frame: pd.DataFrame, height: float) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
@@ -183,7 +185,7 @@ def _panel_title(rows: pd.DataFrame) -> str:
 def _draw_terms(axes: Axes, rows: pd.DataFrame) -> None:
     rows = rows.assign(term1=-rows["term1"])
     names = {**toy.TERMS, "term1": r"$-T_1$ (subtracted)", "bound_nats": "bound"}
-    for (column, label), look in zip(names.items(), (*style.LOOKS[1:], style.LOOKS[0]), strict=True):
+    for (column, label), look in zip(names.items(), (*style.LINES[1:], style.LINES[0]), strict=True):
         summary = select.over_seeds(rows, "T", column)
         # What is at or below zero has no place on a logarithmic axis: leave a gap.
         summary.loc[summary["mean"] <= 0, "mean"] = np.nan

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from scripts import diffusion_toy as toy
 from scripts import products, select, style
-from scripts.products import Sheet, number
+from scripts.products import SummaryTable, number
 
 TOY, IMAGE = "diffusion/toy_penalty", "diffusion/image_penalty"
 FIXED = ["dataset", "model", "m", "d", "R", "sde_steps", "strata"]
@@ -57,10 +57,10 @@ def against_weight(results: Path, table: str) -> Figure:
     grid = fig.subplots(3, len(groups), squeeze=False, sharex="col")
     for line, rows in zip(grid.T, groups, strict=True):
         weights = sorted(rows[WEIGHT].unique())
-        for (column, se, label), look in zip(columns, style.LOOKS[1:], strict=False):
+        for (column, se, label), look in zip(columns, style.LINES[1:], strict=False):
             _curve(line[0], rows, weights, column, se, look, label)
-        _curve(line[1], rows, weights, "score_norm", None, style.LOOKS[3], "L on the sampler's path")
-        _curve(line[2], rows, weights, "bound_nats", None, style.LOOKS[0], "bound")
+        _curve(line[1], rows, weights, "score_norm", None, style.LINES[3], "L on the sampler's path")
+        _curve(line[2], rows, weights, "bound_nats", None, style.LINES[0], "bound")
         for axes, label in zip(line, (_quantity(table), "L (1/data unit)", "bound (nats)"), strict=True):
             axes.set_ylabel(label)
             values = np.concatenate([part.get_ydata() for part in axes.get_lines()])
@@ -80,7 +80,7 @@ def _quantity(table: str) -> str:
 
 
 def _curve(
-    axes: Axes, rows: pd.DataFrame, weights: list[float], column: str, se: str | None, look: style.Look, label: str
+    axes: Axes, rows: pd.DataFrame, weights: list[float], column: str, se: str | None, look: style.LineStyle, label: str
 ) -> None:
     summary = select.over_seeds(rows, WEIGHT, column, se)
     summary["x"] = summary["x"].map(weights.index).astype(float)
@@ -89,7 +89,7 @@ def _curve(
 
 @products.table("toy_penalty_table", TOY, how=HOW_TOY, table=TOY)
 @products.table("digits_penalty_table", IMAGE, how=HOW_DIGITS, table=IMAGE)
-def penalty_sheet(results: Path, table: str) -> Sheet:
+def penalty_sheet(results: Path, table: str) -> SummaryTable:
     """What each weight comes to: KL or bpd, L, T3, score loss and bound, with errors over seeds."""
     groups, source = studies(results, table)
     columns = (*(TOY_COLUMNS if table == TOY else IMAGE_COLUMNS), *BOUND_COLUMNS)
@@ -104,4 +104,4 @@ def penalty_sheet(results: Path, table: str) -> Sheet:
             lines.append(line)
     first = groups[0].iloc[0]
     title = f"The bound as a regulariser: {first['dataset'].replace('_', ' ')}, R = {first['R']:,g}"
-    return Sheet(title, products.note(source, products.SEEDS_NOTE), pd.DataFrame(lines))
+    return SummaryTable(title, products.note(source, products.SEEDS_NOTE), pd.DataFrame(lines))

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scripts import products, select, slopes, style
-from scripts.products import Sheet, number
+from scripts.products import SummaryTable, number
 
 TABLE, ARRAYS = "diffusion/toy_bound", "diffusion/images:toy"
 HOW = "sh diffusion/run_toy.sh"
@@ -71,7 +71,7 @@ def bound_T(results: Path) -> Figure:
     fig = style.figure(style.COLUMN * 1.25, 3.3)
     left = fig.subplots()
     right = left.twinx()
-    bound, kl, kde, _, _ = style.LOOKS
+    bound, kl, kde, _, _ = style.LINES
     style.curve(left, select.over_seeds(rows, "T", "bound_nats"), bound, "bound, published (left axis)")
     _draw_kl(right, rows, "T", kl, "test KL, exact (right axis)")
     kernel = select.over_seeds(rows, "T", "kl_kde_nats")
@@ -109,9 +109,9 @@ def bound_m(results: Path) -> Figure:
     rows = select.only(frame, step_rule=select.preferred_rule(frame))
     fig = style.figure(style.PAGE, 2.9)
     left, right = fig.subplots(1, 2)
-    for variant, look in zip(VARIANTS, style.LOOKS, strict=False):
+    for variant, look in zip(VARIANTS, style.LINES, strict=False):
         _draw_bound_m(left, select.only(rows, variant=variant), look, f"bound, {variant}")
-    _draw_kl_m(right, select.only(rows, variant="published"), style.LOOKS[1])
+    _draw_kl_m(right, select.only(rows, variant="published"), style.LINES[1])
     for axes, label in ((left, "bound (nats)"), (right, "test KL (nats)")):
         axes.set(xlabel="training examples m", ylabel=label)
         style.log_y(axes)
@@ -145,7 +145,7 @@ def variants_T(results: Path) -> Figure:
     fig = style.figure(style.PAGE, 2.8)
     panels = fig.subplots(1, 2)
     for axes, variant in zip(panels, VARIANTS, strict=True):
-        for rule, look in zip(RULES, style.LOOKS, strict=False):
+        for rule, look in zip(RULES, style.LINES, strict=False):
             rows = select.only(frame, variant=variant, step_rule=rule)
             if len(rows):
                 style.curve(axes, select.over_seeds(rows, "T", "bound_nats"), look, rule_label(rows))
@@ -175,7 +175,7 @@ def samples_T(results: Path) -> Figure:
     return fig
 
 
-def _draw_kl(axes: Axes, rows: pd.DataFrame, x: str, look: style.Look, label: str) -> None:
+def _draw_kl(axes: Axes, rows: pd.DataFrame, x: str, look: style.LineStyle, label: str) -> None:
     summary = select.over_seeds(rows, x, "kl_test_nats", "kl_test_se")
     if len(summary):
         style.curve(axes, summary, look, label)
@@ -189,7 +189,7 @@ def slope_m(rows: pd.DataFrame, column: str) -> slopes.PowerLaw | None:
     return slopes.power_law(fitted["m"].to_numpy(float), fitted[column].to_numpy(float))
 
 
-def _draw_kl_m(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
+def _draw_kl_m(axes: Axes, rows: pd.DataFrame, look: style.LineStyle) -> None:
     """Test KL against m: each seed, and the median (one diverging flow would be the mean of all seeds)."""
     shown = rows[rows["kl_test_nats"] > 0]
     hidden = sorted(rows.loc[rows["kl_test_nats"] <= 0, "m"].unique())
@@ -207,7 +207,7 @@ def _draw_kl_m(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
     axes.plot(medians.index, medians, color=look.color, linestyle=look.line, marker=look.marker, label=label)
 
 
-def _draw_bound_m(axes: Axes, rows: pd.DataFrame, look: style.Look, name: str) -> None:
+def _draw_bound_m(axes: Axes, rows: pd.DataFrame, look: style.LineStyle, name: str) -> None:
     summary = select.over_seeds(rows, "m", "bound_nats")
     positive = summary[summary["mean"] > 0]
     hidden = summary.loc[summary["mean"] <= 0, "x"]
@@ -223,7 +223,7 @@ def _draw_bound_m(axes: Axes, rows: pd.DataFrame, look: style.Look, name: str) -
     _draw_line(axes, law, positive["x"].to_numpy(float), look)
 
 
-def _draw_line(axes: Axes, law: slopes.PowerLaw | None, m: np.ndarray, look: style.Look) -> None:
+def _draw_line(axes: Axes, law: slopes.PowerLaw | None, m: np.ndarray, look: style.LineStyle) -> None:
     if law is not None and law.slope is not None:
         x = m[m >= FIT_FROM]
         axes.plot(x, law.slope.at(x), color=look.color, linewidth=0.7, linestyle=(0, (1, 1)))
@@ -235,7 +235,7 @@ def _draw_stack(axes: Axes, rows: pd.DataFrame) -> None:
     width = 0.8 * float(np.diff(T).min())
     above = np.zeros(len(T))
     below = np.zeros(len(T))
-    for (term, label), look in zip(TERMS.items(), style.LOOKS[1:], strict=True):
+    for (term, label), look in zip(TERMS.items(), style.LINES[1:], strict=True):
         height = means[term].to_numpy(float)
         base = np.where(height >= 0, above, below)
         axes.bar(
@@ -244,7 +244,7 @@ def _draw_stack(axes: Axes, rows: pd.DataFrame) -> None:
         )  # fmt: skip
         above += np.maximum(height, 0)
         below += np.minimum(height, 0)
-    total = style.LOOKS[0]
+    total = style.LINES[0]
     axes.plot(T, means["bound_nats"], color=total.color, marker=total.marker, label="bound (sum)")
     axes.axhline(0, color="black", linewidth=0.7)
     style.ticks_at(axes, T)
@@ -337,9 +337,11 @@ def by_variant(rows: pd.DataFrame, x: str, columns: Columns) -> pd.DataFrame:
 
 @products.table("toy_table_T", TABLE, how=HOW, x="T")
 @products.table("toy_table_m", TABLE, how=HOW, x="m")
-def toy_sheet(results: Path, x: str) -> Sheet:
+def toy_sheet(results: Path, x: str) -> SummaryTable:
     """Bound, terms and test KL of the toy sweep over `x` (T or m)."""
     frame, source = sweep_T(results) if x == "T" else sweep_m(results)
     rows = select.only(frame, step_rule=select.preferred_rule(frame))
     title = f"Bound and test KL: {describe(rows, x)}"
-    return Sheet(title, products.note(source, products.SEEDS_NOTE), by_variant(rows, x, (*BOUND_COLUMNS, *TOY_COLUMNS)))
+    return SummaryTable(
+        title, products.note(source, products.SEEDS_NOTE), by_variant(rows, x, (*BOUND_COLUMNS, *TOY_COLUMNS))
+    )

@@ -22,7 +22,7 @@ from typing import Any
 
 from infolab import atomic
 from infolab.errors import UserError, check_choice, run_main
-from scripts.products import DECLARED, Product, Sheet, to_latex, to_markdown
+from scripts.products import DECLARED, Product, SummaryTable, to_latex, to_markdown
 
 MODULES = (
     "diffusion_toy",
@@ -67,7 +67,7 @@ def draw(product: Product, results: Path) -> str | None:
     try:
         with style.applied():
             built = product.build(results)
-            if isinstance(built, Sheet):
+            if isinstance(built, SummaryTable):
                 for path, text in zip(
                     paths, (built.cells.to_csv(index=False), to_latex(built), to_markdown(built)), strict=True
                 ):

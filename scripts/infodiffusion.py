@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scripts import products, select, style
-from scripts.products import Sheet
+from scripts.products import SummaryTable
 
 QUALITY, SENSITIVITY = "infodiffusion/quality", "infodiffusion/sensitivity"
 DATASETS = ("sprites", "digits", "fashion-mnist", "celeba")
@@ -71,7 +71,7 @@ def sensitivity(results: Path) -> Figure:
     fig = style.figure(style.PAGE, 2.5)
     panels = fig.subplots(1, len(DISTORTIONS), sharey=True)
     held_out = []
-    for (dataset, own), look in zip(rows.groupby("dataset", sort=False), style.LOOKS, strict=False):
+    for (dataset, own), look in zip(rows.groupby("dataset", sort=False), style.LINES, strict=False):
         held_out.append(f"{dataset} {own['n'].max() + own['n_reference'].max():,}")
         for axes, name in zip(panels, DISTORTIONS, strict=True):
             shown = own[own["distortion"] == name].sort_values("strength")
@@ -99,7 +99,7 @@ def scores(results: Path, dataset: str) -> Figure:
     fig = style.figure(max(4.6, 1.15 * len(names)), 2.9)
     axes = fig.subplots()
     families = list(rows["family"].unique())
-    for place, (one, look) in enumerate(zip(families, style.LOOKS, strict=False)):
+    for place, (one, look) in enumerate(zip(families, style.LINES, strict=False)):
         offset = (place - (len(families) - 1) / 2) * 0.22
         for position, name in enumerate(names):
             values = rows[(rows["family"] == one) & (rows["name"] == name)]
@@ -123,7 +123,7 @@ def scores(results: Path, dataset: str) -> Figure:
 
 
 @products.table("info_{dataset}_table", QUALITY, how=how, of=DATASETS)
-def sheet(results: Path, dataset: str) -> Sheet:
+def sheet(results: Path, dataset: str) -> SummaryTable:
     """All metrics of one data set, of codes and of samples: mean over seeds and standard error."""
     rows, source = select.rows_or_reference(
         results, QUALITY, lambda frame: select.some(select.only(frame, dataset=dataset), f"metrics of {dataset}")
@@ -143,7 +143,7 @@ def sheet(results: Path, dataset: str) -> Sheet:
             }
         )  # fmt: skip
     note = "mean ± standard error over seeds; of one seed the metric's own error"
-    return Sheet(f"{dataset}: metrics of codes and samples", products.note(source, note), pd.DataFrame(lines))
+    return SummaryTable(f"{dataset}: metrics of codes and samples", products.note(source, note), pd.DataFrame(lines))
 
 
 def pictures(results: Path, mode: str, dataset: str) -> tuple[list[dict[str, np.ndarray]], str]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scripts import products, select, style
-from scripts.products import Sheet
+from scripts.products import SummaryTable
 
 NLL, CURVE, BASELINES = (f"itdiffusion/{name}" for name in ("nll", "mse_curve", "baselines"))
 ARRAYS = "itdiffusion/images:{dataset}"
@@ -83,7 +83,7 @@ def density(results: Path, dataset: str, mass: bool) -> Figure:
     lowest: pd.Series | None = None
     fig = style.figure(style.COLUMN * 1.45, 3.1)
     axes = fig.subplots()
-    for name, look in zip(rows["label"].unique(), style.LOOKS, strict=False):
+    for name, look in zip(rows["label"].unique(), style.LINES, strict=False):
         of_model = select.only(rows, label=name).sort_values("logsnr").set_index("logsnr")
         of_model = of_model[~of_model.index.duplicated(keep="last")]
         values = of_model[list(KINDS)].min(axis=1) if mass else of_model["mse" if plain else "mse_dequantized"]
@@ -123,12 +123,12 @@ def progress(results: Path, dataset: str) -> Figure:
     rows = select.some(rows[rows["model"].isin(counts[counts > 1].index)], f"evaluations over epochs of {dataset}")
     fig = style.figure(style.PAGE, 3.2)
     left, right = fig.subplots(1, 2)
-    for name, color in zip(rows["model"].unique(), style.LOOKS, strict=False):
-        for estimator, look in zip(("discrete", "dequantized", "continuous"), style.LOOKS, strict=False):
+    for name, color in zip(rows["model"].unique(), style.LINES, strict=False):
+        for estimator, look in zip(("discrete", "dequantized", "continuous"), style.LINES, strict=False):
             chosen = select.only(rows, model=name, estimator=estimator)
             chosen = chosen[chosen["rounding"].isin(["best", "none"])]
             if len(chosen):
-                drawn = style.Look(color.color, look.line, look.marker, look.hatch)
+                drawn = style.LineStyle(color.color, look.line, look.marker, look.hatch)
                 summary = select.over_seeds(chosen, "epoch", "nll_bpd", "se_bpd")
                 style.curve(left, summary, drawn, f"{label(name, 0).split(', ')[0]}, {estimator}")
     left.set(xlabel="epoch", ylabel="test NLL (bits/dim)", title="NLL")
@@ -147,7 +147,7 @@ def _curves_over_epochs(axes: Axes, results: Path, dataset: str, model: str) -> 
     rows = rows[(rows["seed"] == rows["seed"].min()) & (rows["bin_width"] > 0)]
     epochs = sorted(rows["epoch"].unique())
     shown = epochs if len(epochs) <= 5 else [epochs[round(i * (len(epochs) - 1) / 4)] for i in range(5)]
-    for epoch, look in zip(shown, reversed(style.LOOKS), strict=False):
+    for epoch, look in zip(shown, reversed(style.LINES), strict=False):
         one = select.only(rows, epoch=epoch).sort_values("logsnr")
         axes.plot(one["logsnr"], one[list(KINDS)].min(axis=1), color=look.color, linestyle=look.line,
                   label=f"curve, epoch {epoch:,}")  # fmt: skip
@@ -177,7 +177,7 @@ def _of_largest(files: list[select.File]) -> dict[str, np.ndarray]:
 
 
 @products.table("nll_{dataset}_table_mass", NLL, BASELINES, how=HOW, of=DATASETS)
-def mass_sheet(results: Path, dataset: str) -> Sheet:
+def mass_sheet(results: Path, dataset: str) -> SummaryTable:
     """Table 1: variational bound, I-MMSE on grey levels and on dequantised images, beside the simple baselines."""
     rows, source = _last(results, dataset)
     columns: Columns = [
@@ -193,11 +193,11 @@ def mass_sheet(results: Path, dataset: str) -> Sheet:
         cells = _with_published(cells, PUBLISHED_MASS, heads)
     cells = pd.concat([cells, _baselines(results, dataset, source)], ignore_index=True).fillna("")
     title = f"Test NLL of the grey levels, bits/dim: {dataset}, {rows['n'].iloc[0]:,} test images"
-    return Sheet(title, _note(source, dataset), cells)
+    return SummaryTable(title, _note(source, dataset), cells)
 
 
 @products.table("nll_{dataset}_table_density", NLL, how=HOW, of=DATASETS)
-def density_sheet(results: Path, dataset: str) -> Sheet:
+def density_sheet(results: Path, dataset: str) -> SummaryTable:
     """Table 2: variational bound and I-MMSE of the density of images in [-1, 1]."""
     rows, source = _last(results, dataset)
     density = rows[rows["bin_width"] == 0]
@@ -211,11 +211,11 @@ def density_sheet(results: Path, dataset: str) -> Sheet:
     if dataset == "cifar10":
         cells = _with_published(cells, PUBLISHED_DENSITY, ("published variational", "published IT"))
     title = f"Test NLL of the density on [-1, 1], bits/dim: {dataset}, {rows['n'].iloc[0]:,} test images"
-    return Sheet(title, _note(source, dataset), cells.fillna(""))
+    return SummaryTable(title, _note(source, dataset), cells.fillna(""))
 
 
 @products.table("nll_{dataset}_table_spread", CURVE, how=HOW, of=DATASETS)
-def spread_sheet(results: Path, dataset: str) -> Sheet:
+def spread_sheet(results: Path, dataset: str) -> SummaryTable:
     """Spread of the integral over ten draws of 100 of the random log-SNR points, bits/dim."""
     frame, source = select.rows_or_reference(results, CURVE, partial(_random_curves, dataset=dataset))
     lines = []
@@ -239,7 +239,7 @@ def spread_sheet(results: Path, dataset: str) -> Sheet:
             }
         )
     note = "1/2 of the integral of the error over log-SNR, without tails and constants; spread over points alone"
-    return Sheet(
+    return SummaryTable(
         f"Noise of the random integral over log-SNR: {dataset}", products.note(source, note), pd.DataFrame(lines)
     )
 

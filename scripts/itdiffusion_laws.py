@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scripts import products, select, style
-from scripts.products import Sheet, number
+from scripts.products import SummaryTable, number
 
 HOW_2D, HOW_MI = "sh itdiffusion/run_2d.sh", "make mi-table"
 NLL, CURVE, GRID, SAMPLES = (f"itdiffusion/{name}" for name in ("nll", "mse_curve", "density_grid", "samples"))
@@ -62,7 +62,7 @@ def nll(results: Path) -> Figure:
     fig, axes = panels(len(shapes), 1.5)
     for panel, name in zip(axes, shapes, strict=True):
         here = select.only(rows, dataset=name)
-        for model, look in zip(models(rows), style.LOOKS, strict=False):
+        for model, look in zip(models(rows), style.LINES, strict=False):
             of_model = select.only(here, model=model)
             if len(of_model):
                 style.curve(panel, select.over_seeds(of_model, "epoch", "nll_nats", "excess_se_nats"), look, model)
@@ -88,7 +88,7 @@ def mse(results: Path) -> Figure:
     fig, axes = panels(len(shapes), 1.5)
     for panel, name in zip(axes, shapes, strict=True):
         here = select.only(frame, dataset=name)
-        for model, look in zip(models(frame), style.LOOKS, strict=False):
+        for model, look in zip(models(frame), style.LINES, strict=False):
             mean = select.only(here, model=model).groupby("logsnr")["mse"].mean()
             panel.plot(mean.index, mean, color=look.color, linestyle=look.line, label=model)
         gaussian = here.groupby("logsnr")["mse_gaussian"].mean()
@@ -153,7 +153,7 @@ def samples(results: Path) -> Figure:
 
 
 @products.table("shapes_table", NLL, SAMPLES, how=HOW_2D)
-def sheet(results: Path) -> Sheet:
+def sheet(results: Path) -> SummaryTable:
     """Excess NLL over the exact one, by I-MMSE and by the ODE, and MMD of samples, at the last epoch."""
     frame, source = select.rows_or_reference(results, NLL, of_study)
     last = last_of_each(frame)
@@ -179,7 +179,7 @@ def sheet(results: Path) -> Sheet:
             line["MMD² held-out"] = select.mean_text(both, "mmd2_heldout", "mmd2_heldout_se")
             lines.append(line)
     title = f"2-D study: validation NLL beyond the exact one (nats), {describe(last)}"
-    return Sheet(title, products.note(source, products.SEEDS_NOTE), pd.DataFrame(lines))
+    return SummaryTable(title, products.note(source, products.SEEDS_NOTE), pd.DataFrame(lines))
 
 
 def models(frame: pd.DataFrame) -> list[str]:
@@ -281,7 +281,7 @@ def _draw_line(axes: Axes, place: float, rows: pd.DataFrame) -> None:
     truth = float(rows["truth_nats"].iloc[0])
     half = max(LIMITS[0], LIMITS[1] * truth)
     axes.barh(place, 2 * half, left=-half, height=0.8, color="0.92")
-    look = style.LOOKS[1 if rows["form"].iloc[0] == "orthogonal" else 0]
+    look = style.LINES[1 if rows["form"].iloc[0] == "orthogonal" else 0]
     errors = rows["mi_nats"].to_numpy(float) - truth
     if not rows["covering"].iloc[0]:
         for error, se in zip(errors, rows["se_nats"], strict=True):
@@ -289,7 +289,7 @@ def _draw_line(axes: Axes, place: float, rows: pd.DataFrame) -> None:
         return
     spread = np.linspace(-0.3, 0.3, len(rows))
     axes.errorbar(
-        errors, place + spread, xerr=Z95 * rows["se_nats"], color=style.LOOKS[2].color, fmt=style.LOOKS[2].marker,
+        errors, place + spread, xerr=Z95 * rows["se_nats"], color=style.LINES[2].color, fmt=style.LINES[2].marker,
         markersize=1.6, linewidth=0.4,
     )  # fmt: skip
 
@@ -302,7 +302,7 @@ def _label(rows: pd.DataFrame) -> str:
 
 
 @products.table("mi_table", MI, how=HOW_MI)
-def mi_sheet(results: Path) -> Sheet:
+def mi_sheet(results: Path) -> SummaryTable:
     """Every case with its truth, estimate, deviation in standard errors and time; coverage as one line a case."""
     frame, source = select.rows_or_reference(results, MI, mi_rows)
     records = []
@@ -329,7 +329,7 @@ def mi_sheet(results: Path) -> Sheet:
         "estimate ± standard error (over several seeds: the mean, ± the standard error of one estimate); close: within "
         "0.05 nats or 5%; interval: ± 1.96 standard errors"
     )
-    return Sheet(
+    return SummaryTable(
         "Mutual information from denoising errors",
         products.note(source, note),
         pd.DataFrame(records),

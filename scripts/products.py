@@ -21,7 +21,7 @@ SEEDS_NOTE = "mean ± standard error over seeds (for one seed: ± standard error
 
 
 @dataclass(frozen=True)
-class Sheet:
+class SummaryTable:
     """A summary table: cells are text already; `note` says what they are."""
 
     title: str
@@ -60,12 +60,12 @@ class Product:
         folder = results / self.kind / self.paper
         return [folder / f"{self.name}{suffix}" for suffix in SUFFIXES[self.kind]]
 
-    def drawer(self) -> "Callable[..., Figure | Sheet]":
+    def drawer(self) -> "Callable[..., Figure | SummaryTable]":
         """The function that draws it."""
-        found: Callable[..., Figure | Sheet] = getattr(importlib.import_module(self.module), self.function)
+        found: Callable[..., Figure | SummaryTable] = getattr(importlib.import_module(self.module), self.function)
         return found
 
-    def build(self, results: Path) -> "Figure | Sheet":
+    def build(self, results: Path) -> "Figure | SummaryTable":
         """Draw it from the rows in `results`.
 
         Raises:
@@ -100,7 +100,7 @@ def figure(
 def table(
     name: str, *sources: str, how: str | Callable[[str], str], of: Sequence[str] = (), **arguments: Any
 ) -> Register:
-    """Declare a summary table (a function that returns a `Sheet`); otherwise as `figure`."""
+    """Declare a summary table (a function that returns a `SummaryTable`); otherwise as `figure`."""
     return _declare("tables", name, sources, how, of, arguments)
 
 
@@ -150,7 +150,7 @@ def number(mean: float, se: float) -> str:
     return f"{mean:,.{decimals}f} ± {se:,.{decimals}f}"
 
 
-def to_markdown(sheet: Sheet) -> str:
+def to_markdown(sheet: SummaryTable) -> str:
     """The sheet as a Markdown table."""
     heading = "| " + " | ".join(sheet.cells.columns) + " |"
     rule = "|" + "---|" * sheet.cells.shape[1]
@@ -158,7 +158,7 @@ def to_markdown(sheet: Sheet) -> str:
     return "\n".join([f"**{sheet.title}**", "", sheet.note, "", heading, rule, *body]) + "\n"
 
 
-def to_latex(sheet: Sheet) -> str:
+def to_latex(sheet: SummaryTable) -> str:
     """The sheet as a LaTeX `tabular` (package booktabs), the title as a comment."""
     lines = [f"% {sheet.title}", f"% {sheet.note}", rf"\begin{{tabular}}{{{'r' * sheet.cells.shape[1]}}}", r"\toprule"]
     lines.append(" & ".join(map(_tex, sheet.cells.columns)) + r" \\")

@@ -15,7 +15,7 @@ from infolab import atomic
 from infolab import results as tables
 from infolab.errors import UserError, run_main
 from scripts import figures
-from scripts.products import Product, Sheet
+from scripts.products import Product, SummaryTable
 from scripts.select import NoRowsError
 from scripts.tables import declared_tables
 
@@ -37,7 +37,7 @@ class Section:
 
     name: str
     figures: list[Picture] = field(default_factory=list)
-    sheets: list[Sheet] = field(default_factory=list)
+    sheets: list[SummaryTable] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     runs: list[dict[str, str]] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ def section(results: Path, paper: str, products: list[Product]) -> Section:
         except NoRowsError as error:
             skipped[f"{error}; run {product.how}"].append(product.name)
             continue
-        if isinstance(built, Sheet):
+        if isinstance(built, SummaryTable):
             page.sheets.append(built)
     page.missing = [f"{', '.join(names)}: {reason}" for reason, names in skipped.items()]
     return page

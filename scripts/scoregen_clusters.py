@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scripts import products, select, style
-from scripts.products import Sheet, number
+from scripts.products import SummaryTable, number
 
 TABLE = "scoregen/clusters"
 PAIRS = ("farthest", "nearest")
@@ -48,7 +48,7 @@ def loss(results: Path) -> Figure:
     fig = style.figure(max(style.COLUMN * 1.25, style.PAGE * len(by_set) / 2), 3.1)
     panels = fig.subplots(1, len(by_set), squeeze=False)[0]
     for axes, (name, rows) in zip(panels, by_set.items(), strict=True):
-        looks = iter(style.LOOKS)
+        looks = iter(style.LINES)
         for pair in PAIRS:
             own = rows[rows["pair"] == pair]
             distance = own["centre_distance"].iloc[0]
@@ -103,7 +103,7 @@ def _by_set(files: list[select.File]) -> dict[str, dict[str, dict[str, np.ndarra
 
 
 @products.table("score_table_clusters", TABLE, how=HOW)
-def cluster_sheet(results: Path) -> Sheet:
+def cluster_sheet(results: Path) -> SummaryTable:
     """Both pairs of each data set: clusters, distance, last losses, NLL, and the difference of the pairs."""
     by_set, source = rows_by_set(results)
     lines = []
@@ -129,4 +129,4 @@ def cluster_sheet(results: Path) -> Sheet:
             {**labels, "loss": gaps[0], "loss, held out": gaps[1], "bits/dim, held out": gaps[2], "histogram": ""}
         )
     note = "mean ± standard error over seeds, differences paired by seed; NLL by I-MMSE, an upper bound"
-    return Sheet("Farthest and nearest pair of clusters", products.note(source, note), pd.DataFrame(lines))
+    return SummaryTable("Farthest and nearest pair of clusters", products.note(source, note), pd.DataFrame(lines))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from scripts import products, select, slopes, style
 from scripts import scoregen_parts as parts
-from scripts.products import Sheet
+from scripts.products import SummaryTable
 
 CAPACITY, DENSITY = "scoregen/capacity", "scoregen/density"
 HOW = "sh scoregen/run_mixture.sh"
@@ -58,7 +58,7 @@ def kl_epochs(results: Path) -> Figure:
     curves, source = by_optimizer(results)
     fig = style.figure(style.PAGE, 2.9)
     panels = fig.subplots(1, len(curves), sharey=True, squeeze=False)[0]
-    for axes, rows, look in zip(panels, curves.values(), style.LOOKS, strict=False):
+    for axes, rows, look in zip(panels, curves.values(), style.LINES, strict=False):
         _draw_seeds(axes, rows, look)
         summary = select.over_seeds(rows, "epoch", "kl_nats")
         style.curve(axes, summary.assign(half=summary["half"].fillna(0)), _without_marker(look), "mean", floor=0.01)
@@ -90,7 +90,7 @@ def batches(results: Path) -> Figure:
     rows = rows.merge(shared[["n", "width", "lr"]].drop_duplicates())
     fig = style.figure(style.COLUMN * 1.35, 2.9)
     axes = fig.subplots()
-    for batch, look in zip(sorted(rows["batch"].unique()), style.LOOKS, strict=False):
+    for batch, look in zip(sorted(rows["batch"].unique()), style.LINES, strict=False):
         own = parts.largest(select.only(rows, batch=batch), parts.RUN, "seed")
         label = "full batch" if batch == own["n"].iloc[0] else f"batch {batch:,}"
         style.curve(axes, select.over_seeds(own, "epoch", "kl_nats"), _without_marker(look), label, floor=0.01)
@@ -129,7 +129,7 @@ def _density_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_density(axes: Axes, rows: pd.DataFrame) -> None:
-    target, learned = style.LOOKS[0], style.LOOKS[1]
+    target, learned = style.LINES[0], style.LINES[1]
     for index, (_, own) in enumerate(rows.groupby("seed")):
         own = own.sort_values("x")
         if index == 0:
@@ -138,7 +138,7 @@ def _draw_density(axes: Axes, rows: pd.DataFrame) -> None:
         axes.plot(own["x"], own["density"], color=learned.color, linewidth=0.7, alpha=0.8, label=label)
 
 
-def _draw_seeds(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
+def _draw_seeds(axes: Axes, rows: pd.DataFrame, look: style.LineStyle) -> None:
     for _, own in rows.groupby("seed"):
         own = own.sort_values("epoch")
         axes.plot(own["epoch"], own["kl_nats"], color=look.color, linewidth=0.5, alpha=0.35)
@@ -150,8 +150,8 @@ def _side(x: float, every: pd.Series) -> str:
     return "right" if place > 0.8 else "left" if place < 0.1 else "center"
 
 
-def _without_marker(look: style.Look) -> style.Look:
-    return style.Look(look.color, look.line, "", look.hatch)
+def _without_marker(look: style.LineStyle) -> style.LineStyle:
+    return style.LineStyle(look.color, look.line, "", look.hatch)
 
 
 def _divergence_note(every: pd.DataFrame) -> list[str]:
@@ -169,7 +169,7 @@ def capacity(results: Path) -> Figure:
     rows, source = select.rows_or_reference(results, CAPACITY, capacity_rows)
     fig = style.figure(style.PAGE, 2.8)
     left, right = fig.subplots(1, 2)
-    look = style.LOOKS[0]
+    look = style.LINES[0]
     style.curve(left, select.over_seeds(rows, "width", "kl_at_1000"), look, "mean", floor=0.01)
     left.scatter(rows["width"], rows["kl_at_1000"], s=7, facecolor="none", edgecolor=look.color, linewidth=0.6)
     left.set(xlabel="hidden width m", ylabel="KL at epoch 1,000 (nats)")
@@ -180,7 +180,7 @@ def capacity(results: Path) -> Figure:
     right.scatter(reached["width"], reached["first_epoch_below"], s=14, facecolor="none", edgecolor=look.color,
                   label="reached, each seed")  # fmt: skip
     shift = 1 + 0.05 * (never.groupby("width").cumcount() - 1)  # crosses of several seeds beside each other
-    right.scatter(never["width"] * shift, np.full(len(never), most), marker="x", s=22, color=style.LOOKS[1].color,
+    right.scatter(never["width"] * shift, np.full(len(never), most), marker="x", s=22, color=style.LINES[1].color,
                   label=f"never within {most:,}")  # fmt: skip
     right.set(xlabel="hidden width m", ylabel=f"first epoch with KL ≤ {threshold:g} nats")
     style.log_y(right)
@@ -214,15 +214,15 @@ def distance(results: Path) -> Figure:
     fig = style.figure(style.PAGE, 2.8)
     left, right = fig.subplots(1, 2)
     for picked, look, label in (
-        (last, style.LOOKS[0], f"epoch {rows['epoch'].max():,.0f}"),
-        (best, style.LOOKS[1], "least"),
+        (last, style.LINES[0], f"epoch {rows['epoch'].max():,.0f}"),
+        (best, style.LINES[1], "least"),
     ):
         style.curve(left, select.over_seeds(picked, "mu", "kl_nats"), look, label, floor=0.01)
     left.set(xlabel="modes at ±μ", ylabel="KL(p0 || p) (nats)")
     style.log_y(left)
     left.legend()
     near = _near(rows, 1000)
-    for shift, epoch, look in ((-0.12, near, style.LOOKS[2]), (0.12, rows["epoch"].max(), style.LOOKS[0])):
+    for shift, epoch, look in ((-0.12, near, style.LINES[2]), (0.12, rows["epoch"].max(), style.LINES[0])):
         picked = rows[rows["epoch"] == epoch]
         right.scatter(
             picked["mu"] + shift, picked["mass_right"], s=12, marker=look.marker, facecolor="none",
@@ -252,7 +252,7 @@ def samples(results: Path) -> Figure:
     fig = style.figure(style.PAGE, 3.4)
     panels = fig.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, sweep in zip(panels, shown, strict=True):
-        for (network, label), look in zip(MODELS.items(), style.LOOKS, strict=False):
+        for (network, label), look in zip(MODELS.items(), style.LINES, strict=False):
             if (sweep, network) not in found:
                 continue
             rows = found[sweep, network]
@@ -329,7 +329,7 @@ def _one_width(rows: pd.DataFrame, sweep: str) -> pd.DataFrame:
     return rows[group_end >= longest * (1 - 1e-9)]
 
 
-def _draw_slope(axes: Axes, best: pd.DataFrame, look: style.Look, label: str) -> None:
+def _draw_slope(axes: Axes, best: pd.DataFrame, look: style.LineStyle, label: str) -> None:
     n, kl = best["n"].to_numpy(float), best["kl_nats"].to_numpy(float)
     law = slopes.power_law(n, kl)
     axes.scatter(n, kl, s=8, facecolor="none", edgecolor=look.color, linewidth=0.6)
@@ -364,7 +364,7 @@ def bound_time(results: Path) -> Figure:
     n, tau = rows["n"].to_numpy(float), rows["time"].to_numpy(float)
     constants = parts.fit_bound(tau, n, n, rows["kl_nats"].to_numpy(float))
     places = np.unique(np.linspace(0, len(sizes) - 1, SHOWN_N).round().astype(int))
-    for size, look in zip(sizes[places], style.LOOKS, strict=False):
+    for size, look in zip(sizes[places], style.LINES, strict=False):
         own = select.only(rows, n=size)
         t = own["time"].to_numpy(float)
         axes.plot(t, own["kl_nats"], color=look.color, marker=look.marker, markevery=4, linestyle="none", markersize=3)
@@ -380,7 +380,7 @@ def bound_time(results: Path) -> Figure:
 
 
 @products.table("score_table_minima", parts.KL, how="sh scoregen/run_mixture.sh")
-def minima(results: Path) -> Sheet:
+def minima(results: Path) -> SummaryTable:
     """For each optimiser: epoch and value of the least KL, and the KL at the end, by seed and over seeds."""
     curves, source = by_optimizer(results)
     lines = []
@@ -401,11 +401,11 @@ def minima(results: Path) -> Sheet:
             }
         )
     note = "mean ± standard error over seeds; median (range) of epochs and ratios"
-    return Sheet("Least KL over training and at its end", products.note(source, note), pd.DataFrame(lines))
+    return SummaryTable("Least KL over training and at its end", products.note(source, note), pd.DataFrame(lines))
 
 
 @products.table("score_table_capacity", CAPACITY, how="sh scoregen/run_capacity.sh")
-def capacity_sheet(results: Path) -> Sheet:
+def capacity_sheet(results: Path) -> SummaryTable:
     """KL at epoch 1,000 and the first epoch with a small KL, by width."""
     rows, source = select.rows_or_reference(results, CAPACITY, capacity_rows)
     lines = []
@@ -422,11 +422,11 @@ def capacity_sheet(results: Path) -> Sheet:
         )
     threshold, most = rows["threshold"].iloc[0], rows["max_epochs"].iloc[0]
     note = f"mean ± standard error over seeds; small: KL <= {threshold:g} nats; never: not within {most:,} epochs"
-    return Sheet("Capacity", products.note(source, note), pd.DataFrame(lines))
+    return SummaryTable("Capacity", products.note(source, note), pd.DataFrame(lines))
 
 
 @products.table("score_table_slopes", parts.KL, how="sh scoregen/run_samples.sh")
-def slope_sheet(results: Path) -> Sheet:
+def slope_sheet(results: Path) -> SummaryTable:
     """Log-log slopes of the early-stopped KL in n, with 95% intervals, beside -2/5."""
     found, source = all_samples(results)
     lines = []
@@ -446,7 +446,9 @@ def slope_sheet(results: Path) -> Sheet:
             }
         )
     note = f"{slopes.NOTE}; p from the spread over seeds; the theorem bounds the KL from above, at m = n"
-    return Sheet("Slopes of the early-stopped KL in the sample size", products.note(source, note), pd.DataFrame(lines))
+    return SummaryTable(
+        "Slopes of the early-stopped KL in the sample size", products.note(source, note), pd.DataFrame(lines)
+    )
 
 
 def _slope(law: slopes.PowerLaw) -> str:

@@ -32,7 +32,7 @@ LETTER = 0.56
 
 
 @dataclass(frozen=True)
-class Look:
+class LineStyle:
     """Colour, line style, marker and hatch of one kind of line or bar; no two kinds share any of them."""
 
     color: str
@@ -42,12 +42,12 @@ class Look:
 
 
 # Ordered by lightness, so that neighbours differ in print and to colour-blind eyes too.
-LOOKS = (
-    Look("#101f4d", "-", "o", ""),
-    Look("#a3262a", "--", "s", "////"),
-    Look("#1f83c4", "-.", "^", "...."),
-    Look("#ef8f3c", (0, (4, 1, 1, 1, 1, 1)), "D", "\\\\\\\\"),
-    Look("#e3d26f", ":", "v", "xxxx"),
+LINES = (
+    LineStyle("#101f4d", "-", "o", ""),
+    LineStyle("#a3262a", "--", "s", "////"),
+    LineStyle("#1f83c4", "-.", "^", "...."),
+    LineStyle("#ef8f3c", (0, (4, 1, 1, 1, 1, 1)), "D", "\\\\\\\\"),
+    LineStyle("#e3d26f", ":", "v", "xxxx"),
 )
 
 
@@ -89,7 +89,7 @@ def title(fig: Figure, text: str, notes: Sequence[str], source: str) -> None:
     fig.suptitle("\n".join(textwrap.fill(line, most, break_long_words=False, break_on_hyphens=False) for line in lines))
 
 
-def curve(axes: Axes, summary: pd.DataFrame, look: Look, label: str, *, floor: float | None = None) -> None:
+def curve(axes: Axes, summary: pd.DataFrame, look: LineStyle, label: str, *, floor: float | None = None) -> None:
     """Draw means over seeds against `x`, with their intervals as a band (or as bars where there is one seed).
 
     Args:
@@ -138,7 +138,7 @@ def picture(axes: Axes, image: np.ndarray, text: str = "", *, interpolation: str
 
 def cloud(axes: Axes, points: np.ndarray, half: float, name: str) -> None:
     """Points (n, 2) in red in a square from -half to half, and how many lie outside it."""
-    axes.scatter(*points.T, s=1.2, color=LOOKS[1].color, linewidth=0, rasterized=True)
+    axes.scatter(*points.T, s=1.2, color=LINES[1].color, linewidth=0, rasterized=True)
     axes.set(title=name, xlim=(-half, half), ylim=(-half, half), aspect="equal")
     outside = float((np.abs(points) > half).any(axis=1).mean())
     if outside:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scripts import products, select, style
-from scripts.products import Sheet, number
+from scripts.products import SummaryTable, number
 
 CURVES, BOUNDS, LOSSES = (f"vae/{name}" for name in ("curves", "bounds", "imported_losses"))
 DATASETS = ("digits", "fashion-mnist", "mnist", "cifar10", "celeba")
@@ -131,13 +131,13 @@ def bounds(results: Path, dataset: str) -> Figure:
     fig, panels = _panels(rates(frame))
     for axes, lr in zip(panels, rates(frame), strict=True):
         rows = frame[frame["lr"] == lr]
-        for (name, label), look in zip(ESTIMATORS.items(), (style.LOOKS[i] for i in (0, 3, 4)), strict=True):
+        for (name, label), look in zip(ESTIMATORS.items(), (style.LINES[i] for i in (0, 3, 4)), strict=True):
             own = rows[rows["mi_estimator"] == name]
             half = f" (m = {own['m'].iloc[0]:,})" if name == "ghost" and len(own) else ""
             _line(axes, own, "ours_nats", look, f"ours, MI: {label}{half}")
         whole = rows[rows["mode"] == "full"].drop_duplicates("epoch")
-        _line(axes, whole, "previous_nats", style.LOOKS[1], "previous bound: REC + √KL")
-        _line(axes, whole, "test_nats", style.LOOKS[2], "test: REC + √KL")
+        _line(axes, whole, "previous_nats", style.LINES[1], "previous bound: REC + √KL")
+        _line(axes, whole, "test_nats", style.LINES[2], "test: REC + √KL")
         _from_above(axes, rows, "ours_nats", "previous_nats", "test_nats")
         axes.set(xlabel="epoch", ylabel="nats per image", title=f"learning rate {lr:g}")
     style.legend_below(fig, panels, 2)
@@ -153,7 +153,7 @@ def losses(results: Path, dataset: str) -> Figure:
     frame = frame[frame["mode"] == "full"]
     fig = style.figure(style.PAGE, 2.9)
     left, right = fig.subplots(1, 2)
-    looks = iter(style.LOOKS)
+    looks = iter(style.LINES)
     for lr in rates(frame):
         for split in ("train", "test"):
             rows, look = frame[(frame["lr"] == lr) & (frame["split"] == split)], next(looks)
@@ -174,7 +174,7 @@ def imported(results: Path, dataset: str) -> Figure:
     frame, source = imported_rows(results, dataset)
     fig, panels = _panels(rates(frame))
     for axes, lr in zip(panels, rates(frame), strict=True):
-        for split, look in zip(("train", "test"), style.LOOKS[:2], strict=True):
+        for split, look in zip(("train", "test"), style.LINES[:2], strict=True):
             rows = frame[(frame["lr"] == lr) & (frame["split"] == split)]
             summary = over_networks(rows, "loss_nats")
             style.curve(axes, summary, look, "training" if split == "train" else "held-out fold")
@@ -186,7 +186,7 @@ def imported(results: Path, dataset: str) -> Figure:
 
 
 @products.table("vae_table_bounds_{dataset}", BOUNDS, how=how, of=DATASETS)
-def bounds_sheet(results: Path, dataset: str) -> Sheet:
+def bounds_sheet(results: Path, dataset: str) -> SummaryTable:
     """Ours, previous and test at the epochs of the published table."""
     frame, source = full_rows(results, dataset, BOUNDS)
     lines = []
@@ -206,10 +206,12 @@ def bounds_sheet(results: Path, dataset: str) -> Sheet:
                  "test (nats)": values["test"], "MI (nats)": values["mi"]}
             )  # fmt: skip
     note = "per image; ± standard error over images"
-    return Sheet(f"Bounds: {dataset}, {frame['model'].iloc[0]}", products.note(source, note), pd.DataFrame(lines))
+    return SummaryTable(
+        f"Bounds: {dataset}, {frame['model'].iloc[0]}", products.note(source, note), pd.DataFrame(lines)
+    )
 
 
-def _line(axes: Axes, rows: pd.DataFrame, column: str, look: style.Look, label: str) -> None:
+def _line(axes: Axes, rows: pd.DataFrame, column: str, look: style.LineStyle, label: str) -> None:
     if rows[column].notna().any():
         error = column.removesuffix("_nats") + "_se"
         style.curve(axes, select.over_seeds(rows, "epoch", column, error), look, label)

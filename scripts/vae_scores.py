@@ -12,7 +12,7 @@ from scipy import stats
 from infolab.quantiles import quantile
 from scripts import products, select, style
 from scripts import vae_curves as curves
-from scripts.products import Sheet, number
+from scripts.products import SummaryTable, number
 from scripts.vae_curves import DATASETS
 
 SCORES, NEIGHBOURS, PICTURES = "vae/memorization", "vae/neighbours", "vae/images:memorization"
@@ -85,7 +85,7 @@ def quantiles(results: Path, dataset: str) -> Figure:
     fig = style.figure(style.PAGE, 2.9)
     panels = fig.subplots(1, 3)
     for axes, q in zip(panels, (0.5, 0.95, HIGHEST), strict=True):
-        for lr, look in zip(curves.rates(scores), style.LOOKS, strict=False):
+        for lr, look in zip(curves.rates(scores), style.LINES, strict=False):
             draw_quantile(axes, over_epochs(scores[scores["lr"] == lr], q), look, f"learning rate {lr:g}")
         axes.set(xlabel="epoch", ylabel="memorization score (nats)", title=f"quantile {q:g}")
     style.legend_below(fig, list(panels), 4)
@@ -115,7 +115,7 @@ def densities(results: Path, dataset: str) -> Figure:
     everything = np.concatenate([found for _, found, _ in final])
     least, top = np.quantile(everything, [0.001, 0.99])
     edges = np.linspace(min(least, 0.0), top, BINS)
-    for (label, found, epoch), look in zip(final, style.LOOKS, strict=False):
+    for (label, found, epoch), look in zip(final, style.LINES, strict=False):
         text = f"{label}, epoch {epoch}"
         height = np.histogram(found, edges)[0] / (len(found) * np.diff(edges))
         left.stairs(height, edges, color=look.color, linestyle=look.line, linewidth=1.3, label=text)
@@ -149,14 +149,14 @@ def against_logpx(results: Path, dataset: str) -> Figure:
         rows = last(scores[scores["lr"] == lr])
         x, y = rows["logpx_in"].to_numpy(float), rows["score"].to_numpy(float)
         top.hexbin(x, y, gridsize=(38, 22), bins="log", cmap=DARKER, mincnt=1, linewidths=0.1)
-        top.axhline(rows["score"].quantile(HIGH), color=style.LOOKS[1].color, linestyle="--", linewidth=1)
+        top.axhline(rows["score"].quantile(HIGH), color=style.LINES[1].color, linestyle="--", linewidth=1)
         top.set(xlabel="log p(x) in training (nats)", ylabel="memorization score (nats)")
         top.set_title(f"learning rate {lr:g}, epoch {rows['epoch'].iloc[0]}")
         low, wide = np.quantile(x, 0.002), np.quantile(x, 0.998)
         edges = np.linspace(low, wide, 13)
         table = shares(x, high(rows), edges)
         bottom.bar(
-            table["x"], table["share"], width=0.9 * np.diff(edges)[0], color=style.LOOKS[1].color,
+            table["x"], table["share"], width=0.9 * np.diff(edges)[0], color=style.LINES[1].color,
             label=f"score above its {HIGH:g} quantile",
         )  # fmt: skip
         bottom.errorbar(
@@ -199,7 +199,10 @@ def neighbours(results: Path, dataset: str) -> Figure:
         rows = last(scores[scores["lr"] == lr])
         both = near[near["lr"] == lr].drop_duplicates("index", keep="last").merge(rows[["index", "score"]], on="index")
         marked = high(both)
-        groups = ((both[~marked], style.LOOKS[0], "regular"), (both[marked], style.LOOKS[1], "highly memorized"))
+        groups = (
+            (both[~marked], style.LINES[0], "regular"),
+            (both[marked], style.LINES[1], "highly memorized"),
+        )
         for group, look, label in groups:
             height = np.histogram(group["ratio"].dropna(), edges)[0] / (len(group) * np.diff(edges))
             top.stairs(height, edges, color=look.color, linestyle=look.line, linewidth=1.3, label=label)
@@ -235,12 +238,12 @@ def mi(results: Path, dataset: str) -> Figure:
     grid = fig.subplots(2, len(shown), squeeze=False, sharex="col")
     for (top, bottom), lr in zip(grid.T, shown, strict=True):
         own = scores[scores["lr"] == lr]
-        for q, look in zip((0.95, HIGHEST), style.LOOKS[:2], strict=True):
+        for q, look in zip((0.95, HIGHEST), style.LINES[:2], strict=True):
             draw_quantile(top, over_epochs(own, q), look, f"quantile {q:g}")
         top.set(xlabel="epoch", ylabel="memorization score (nats)", title=f"learning rate {lr:g}")
         top.legend()
         mine = terms[terms["lr"] == lr]
-        for (name, label), look in zip(curves.ESTIMATORS.items(), style.LOOKS[2:], strict=True):
+        for (name, label), look in zip(curves.ESTIMATORS.items(), style.LINES[2:], strict=True):
             rows = mine[mine["mi_estimator"] == name] if len(mine) else mine
             if len(rows):
                 root = np.sqrt(rows["mi_nats"].clip(lower=0))
@@ -253,7 +256,7 @@ def mi(results: Path, dataset: str) -> Figure:
     return fig
 
 
-def draw_quantile(axes: Axes, found: pd.DataFrame, look: style.Look, label: str) -> None:
+def draw_quantile(axes: Axes, found: pd.DataFrame, look: style.LineStyle, label: str) -> None:
     """A quantile against epochs with its band."""
     axes.plot(found["x"], found["mean"], color=look.color, linestyle=look.line, marker=look.marker, label=label)
     axes.fill_between(found["x"], found["low"], found["high"], color=look.color, alpha=0.18, linewidth=0)
@@ -325,7 +328,7 @@ def _unit(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 
 @products.table("vae_table_scores_{dataset}", SCORES, how=how, of=DATASETS)
-def scores_sheet(results: Path, dataset: str) -> Sheet:
+def scores_sheet(results: Path, dataset: str) -> SummaryTable:
     """Mean and quantiles of the last epoch's scores of every grid, VAEs and diffusion models."""
     frame, source = curves.rows(results, SCORES, dataset, lambda rows: rows)
     lines = []
@@ -348,4 +351,4 @@ def scores_sheet(results: Path, dataset: str) -> Sheet:
         "mean ± standard error over images, the networks as they are (the run says the error over networks too); "
         "quantiles with 95% bands over images, open where the images are too few to bound one"
     )
-    return Sheet(f"Memorization scores: {dataset}", products.note(source, note), pd.DataFrame(lines))
+    return SummaryTable(f"Memorization scores: {dataset}", products.note(source, note), pd.DataFrame(lines))

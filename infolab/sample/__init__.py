@@ -102,7 +102,7 @@ def jumps(schedule: DDPM, path: Sequence[int], eta: float = 0.0, variance: str =
     return found
 
 
-def walk(
+def sample_loop(
     model: Denoiser,
     schedule: DDPM,
     x: Tensor,
@@ -152,7 +152,7 @@ def ddim(
         UserError: steps or eta out of range, or noise that is missing.
     """
     path = [*grid(schedule, steps), CLEAN]
-    return walk(model, schedule, x_T, path, jumps(schedule, path, check_eta(eta, noise)), noise, clip)
+    return sample_loop(model, schedule, x_T, path, jumps(schedule, path, check_eta(eta, noise)), noise, clip)
 
 
 @torch.no_grad()
@@ -177,7 +177,7 @@ def ddpm(
     """
     check_choice("variance", variance, ("small", "large"))
     path = [*grid(schedule, schedule.steps), CLEAN]
-    return walk(model, schedule, x_T, path, jumps(schedule, path, 1.0, variance), noise, clip)
+    return sample_loop(model, schedule, x_T, path, jumps(schedule, path, 1.0, variance), noise, clip)
 
 
 @torch.no_grad()
@@ -378,8 +378,8 @@ def two_phase(
     path = [*grid(schedule, steps), CLEAN]
     moves = jumps(schedule, path, check_eta(eta, noise))
     count = sum(step >= schedule.steps - split_step for step in path[:-1])
-    x = walk(first, schedule, x_T, path, moves[:count], noise, clip)
-    return walk(second, schedule, x, path[count:], moves[count:], noise, clip, first=count)
+    x = sample_loop(first, schedule, x_T, path, moves[:count], noise, clip)
+    return sample_loop(second, schedule, x, path[count:], moves[count:], noise, clip, first=count)
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def built(product, results):
 def test_each_kind_of_product_is_drawn_and_not_blank(full_results, kind):
     with style.applied():
         drawn = next(one for one in (built(product, full_results) for product in KINDS[kind]) if one is not None)
-        if isinstance(drawn, products.Sheet):
+        if isinstance(drawn, products.SummaryTable):
             assert drawn.cells.size > 0
             assert not (drawn.cells == "").to_numpy().all()
             return
@@ -172,10 +172,10 @@ def test_colours_differ_in_greyscale():
         )
         return 116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722]) - 16
 
-    found = sorted(lightness(look.color) for look in style.LOOKS)
+    found = sorted(lightness(look.color) for look in style.LINES)
     assert min(np.diff(found)) > 10
     assert (
-        len({look.marker for look in style.LOOKS}) == len({str(look.line) for look in style.LOOKS}) == len(style.LOOKS)
+        len({look.marker for look in style.LINES}) == len({str(look.line) for look in style.LINES}) == len(style.LINES)
     )
 
 
