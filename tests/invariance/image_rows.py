@@ -144,7 +144,7 @@ ROWS = (
             "infolab.memorization.summary",
             "infolab.memorization.mean_error",
             "infolab.memorization.partitions",
-            "vae.memorization scores",
+            "infolab memorization",
         ),
         logpx,
         score_summary,

@@ -191,7 +191,7 @@ ROWS = (
     ),
     Instrument(
         "terms of the bound",
-        ("infolab.bound.data_terms", "diffusion.terms"),
+        ("infolab.bound.data_terms", "infolab bound"),
         points,
         terms,
         {"scale": terms_by_formula, "shift": terms_by_formula, "permutation": same, "copies": same},
@@ -206,7 +206,7 @@ ROWS = (
     ),
     Instrument(
         "NLL by denoising",
-        ("infolab.nll.nll_report", "itdiffusion.nll"),
+        ("infolab.nll.nll_report", "infolab nll"),
         drawn,
         nll,
         {"scale": plus_log_unit([1, 1, 0, 0]), "shift": same, "permutation": same, "copies": same},
@@ -239,7 +239,7 @@ ROWS = (
         "KL of a 1-D score",
         (
             "infolab.kl.kl_to_mixture",
-            "scoregen.kl",
+            "infolab kl",
             "infolab.kl.grid_density",
             "infolab.kl.of_slopes",
             "infolab.kl.GridDensity",

@@ -159,7 +159,7 @@ def small(source: np.random.Generator) -> Sample:
 ROWS = (
     Instrument(
         "DCI by forests",
-        ("infolab.metrics.dci", "infodiffusion.metrics dci"),
+        ("infolab.metrics.dci", "infolab metrics dci"),
         codes,
         dci("forest", 3),
         {"scale": same, "shift": same, "permutation": same, "copies": FOLDS},
@@ -178,14 +178,14 @@ ROWS = (
     ),
     Instrument(
         "MIG",
-        ("infolab.metrics.mig", "infodiffusion.metrics mig"),
+        ("infolab.metrics.mig", "infolab metrics mig"),
         codes,
         lambda sample: Numbers(np.array([metrics.mig(sample["codes"], sample["factors"]).value])),
         {"scale": same, "shift": same, "permutation": same, "copies": same},
     ),
     Instrument(
         "TAD",
-        ("infolab.metrics.tad", "infolab.metrics.TAD", "infodiffusion.metrics tad"),
+        ("infolab.metrics.tad", "infolab.metrics.TAD", "infolab metrics tad"),
         codes,
         tad,
         {"scale": same, "shift": same, "permutation": same, "copies": same},
@@ -202,7 +202,7 @@ ROWS = (
         (
             "infolab.metrics.latent_classification",
             "infolab.metrics.Classification",
-            "infodiffusion.metrics auroc",
+            "infolab metrics auroc",
         ),
         codes,
         lambda sample: of_measured(
@@ -214,7 +214,7 @@ ROWS = (
     ),
     Instrument(
         "FID, its error and its floor",
-        ("infolab.metrics.fid", "infolab.metrics.as_features", "infodiffusion.metrics fid"),
+        ("infolab.metrics.fid", "infolab.metrics.as_features", "infolab metrics fid"),
         pair,
         fid,
         {"scale": power(2), "shift": same, "permutation": same, "copies": fid_of_copies},
@@ -235,7 +235,7 @@ ROWS = (
     ),
     Instrument(
         "moments",
-        ("infolab.metrics.moments", "infolab.metrics.Moments", "infodiffusion.metrics stats"),
+        ("infolab.metrics.moments", "infolab.metrics.Moments", "infolab metrics stats"),
         pair,
         moments,
         {
@@ -251,7 +251,7 @@ ROWS = (
         "KID",
         (
             "infolab.metrics.kid",
-            "infodiffusion.metrics kid",
+            "infolab metrics kid",
             "infolab.mmd.polynomial_mmd2",
             "infolab.mmd.polynomial_gram",
             "infolab.mmd.mmd2_of",
@@ -272,7 +272,7 @@ ROWS = (
     ),
     Instrument(
         "MMD, median width",
-        ("infolab.metrics.mmd", "infodiffusion.metrics mmd"),
+        ("infolab.metrics.mmd", "infolab metrics mmd"),
         pair,
         mmd,
         {"scale": same, "shift": same, "permutation": same, "copies": mmd_of_copies(None)},
