@@ -60,7 +60,8 @@ NO_ROW = {
     "infolab.metrics.Measured": "a record",
     "infolab.metrics.information": "infolab.mi, which reads ranks and has tests of its own",
     "infolab metrics information": "the same", "infolab mi": "the same",
-    "infolab ode": "another path of nll, with tests of its own", "infolab data": "no instrument", "infolab calibrate": "takes no data",
+    "infolab ode": "another path of nll, with tests of its own",
+    "infolab data": "no instrument", "infolab calibrate": "takes no data",
 }  # fmt: skip
 
 
