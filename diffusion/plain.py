@@ -4,8 +4,8 @@
 
     bound = T1 + sqrt(2) R (T2 + T3) + score-matching loss,    all terms in nats, each a function below.
 
-The plug-in reverse SDE is that of Huang, Lim, Courville (2021). Fast path: `toy.py`, `infolab/bound.py`; the test
-that both give the same numbers: tests/diffusion/test_diffusion_plain.py.
+The plug-in reverse SDE is that of Huang, Lim, Courville (2021). Fast path: `toy.py`, `toy_evaluate.py`, with the terms
+in `infolab/bound.py` (T1: `infolab/empirical.py`). Both give the same: tests/diffusion/test_diffusion_plain.py.
 """
 
 import math

@@ -98,7 +98,7 @@ def load_function(name: str, option: str) -> Callable[..., Any]:
     except Exception as error:  # a user's module may fail in any way
         raise UserError(
             f"{option} {name}: cannot be imported ({in_a_line(error)}); expected module:function, with the module in "
-            "this folder or installed"
+            "this folder, on PYTHONPATH or installed"
         ) from error
     if not callable(found):
         raise UserError(f"{option} {name}: {path} is not a function")

@@ -52,7 +52,7 @@ class Denoiser(nn.Module):
     x + sigma eps, sigma; D       `Denoiser(network, "edm", EDM())`
     EDM's raw F, c_noise          `Denoiser(network, "edm-raw", EDM(), "log-sigma/4", sigma_data=0.5)`
     x_t, t of a rectified flow    `Denoiser(network, "flow", RectifiedFlow())` with the data at t = 0; with the noise
-                                  at t = 0 `RectifiedFlow(noise_first=True)`; "-flow" where it points to the data
+                                  at t = 0 `RectifiedFlow(noise_first=True)`; "-flow" where it returns -dx_t/dt
     any alpha(t), sigma(t)        `Denoiser(network, "eps", Given(alpha, sigma))`
     azula, k-diffusion, flow      `Denoiser.wrap(model)`
     matching, a diffusers folder

@@ -356,8 +356,8 @@ def _say_what_the_range_hides(report: dict[str, Any]) -> None:
         if report[f"logsnr_{side}_because"] == WORSE:
             sys.stderr.write(
                 f"note: at the {side} end of the log-SNR range the model is worse than the Gaussian of the data, and "
-                f"its own NLL (nll_nats, to {end:.3g}) grows with the range; best_nats takes the better of the two at "
-                "each log-SNR\n"
+                f"its own NLL (nll_nats, to log-SNR {end:.3g}) grows with the range; best_nats takes the "
+                "better of the two at each log-SNR\n"
             )
 
 
