@@ -270,7 +270,7 @@ def _over_replicates(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class TermsConfig:
-    """Options of `python -m diffusion.terms`."""
+    """Data terms of the generalization bound of a diffusion model at a diffusion time T: T1, T2, mutual information."""
 
     data: str = ""
     """A .npy file, examples first (used as it is: no scaling), or a registered set (images: dequantised logits)."""

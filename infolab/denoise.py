@@ -77,7 +77,7 @@ class Denoiser(nn.Module):
             returns both. Used where the network's own convention is asked for (eps or the score, as above).
 
     Raises:
-        UserError: an unknown word.
+        UserError: an unknown word, or no schedule.
 
     >>> unit_normal = Denoiser(lambda x, t: torch.zeros_like(x), "v")
     >>> found = unit_normal(torch.tensor([[0.5]]), torch.tensor([0.0]))
@@ -98,6 +98,8 @@ class Denoiser(nn.Module):
         check_choice("prediction", predicts, PREDICTS)
         if isinstance(time, str) and time:
             check_choice("time", time, tuple(TIMES))
+        if schedule is not None and not hasattr(schedule, "at"):
+            raise UserError(f"schedule: expected one of the library's, as VP(), Cosine() or EDM(), not {schedule!r}")
         self.network, self.predicts, self.sigma_data = network, predicts, sigma_data
         self.schedule, self.time, self.with_divergence = schedule, time, with_divergence
 

@@ -186,7 +186,7 @@ MANY = 10**8
 
 @dataclass(frozen=True)
 class KlConfig:
-    """Options of `python -m scoregen.kl`."""
+    """Exact KL(p0 || p_theta) in nats of a one-dimensional score in the VP SDE, p0 a mixture of Gaussians."""
 
     score: str = ""
     """module:function of the score s(x, t): x (n, 1) and t (n,) on --device in, (n, 1) out."""

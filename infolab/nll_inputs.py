@@ -23,7 +23,7 @@ from infolab.schedules import DDPM, VE, VP, Schedule
 from infolab.toy import TOYS, make
 
 # ----------
-# Options of `python -m itdiffusion.nll`.
+# Options of the command.
 
 SCHEDULES: dict[str, Callable[[], Schedule | None]] = {
     "channel": lambda: None,
@@ -41,7 +41,7 @@ SCHEDULES: dict[str, Callable[[], Schedule | None]] = {
 
 @dataclass(frozen=True)
 class NllConfig:
-    """Options of `python -m itdiffusion.nll`."""
+    """The negative log likelihood of your data under your denoiser, in nats and bits per dimension, with its errors."""
 
     denoiser: str = ""
     """module:function, called with z (n, ...) and logsnr (n,), torch float32, in the channel

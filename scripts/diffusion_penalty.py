@@ -60,8 +60,8 @@ def against_weight(results: Path, table: str) -> Figure:
         for (column, se, label), look in zip(columns, style.LINES[1:], strict=False):
             _curve(line[0], rows, weights, column, se, look, label)
         _curve(line[1], rows, weights, "score_norm", None, style.LINES[3], "L on the sampler's path")
-        _curve(line[2], rows, weights, "bound_nats", None, style.LINES[0], "bound")
-        for axes, label in zip(line, (_quantity(table), "L (1/data unit)", "bound (nats)"), strict=True):
+        _curve(line[2], rows, weights, "bound_nats", None, style.LINES[0], "published bound")
+        for axes, label in zip(line, (_quantity(table), "L (1/data unit)", "published bound (nats)"), strict=True):
             axes.set_ylabel(label)
             values = np.concatenate([part.get_ydata() for part in axes.get_lines()])
             style.log_if_wide(axes, np.asarray(values, float), ratio=5.0)

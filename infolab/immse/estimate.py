@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from infolab.denoise import Denoiser, check_model
+from infolab.errors import UserError
 from infolab.immse.curve import Bins, Curve, empty_curve
 from infolab.immse.grid import LogsnrGrid, LogsnrRange, make_grid
 from infolab.immse.measure import kinds_of, measure_curve, rows_of_a_call, widen_range
@@ -161,9 +162,11 @@ def estimate_nll(
         keep: keeps range and curve piece by piece (without `store`).
 
     Raises:
-        UserError: data that the estimand does not fit.
+        UserError: no `Denoiser`, no tensor, or data that the estimand does not fit.
     """
     check_model(denoiser)
+    if not isinstance(x, Tensor):
+        raise UserError(f"x: expected a torch tensor of examples (n, ...), not {type(x).__name__}")
     if bins is None:
         reference.require_density()
     chosen = logsnr_range or LogsnrRange.from_spectrum(reference.spectrum)

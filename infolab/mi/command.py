@@ -22,7 +22,7 @@ Z95 = 1.96
 
 @dataclass(frozen=True)
 class MiOptions:
-    """Options of `python -m itdiffusion.mi`."""
+    """Mutual information between the paired rows of two arrays, in nats, with its error."""
 
     x: str = ""
     """A .npy file, examples first: numbers of any shape, or class labels (one number an example, few values)."""

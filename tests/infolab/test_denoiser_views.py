@@ -182,3 +182,11 @@ def test_a_plain_function_is_refused_in_one_sentence(entry):
     }
     with pytest.raises(UserError, match="expected a Denoiser, not function: wrap it"):
         calls[entry](lambda z, logsnr: z)
+
+
+def test_an_array_and_a_name_for_a_schedule_are_refused_in_one_sentence():
+    model, reference = Denoiser(lambda z, t: z), GaussianReference(torch.zeros(2), torch.ones(2), torch.eye(2))
+    with pytest.raises(UserError, match=r"x: expected a torch tensor of examples \(n, ...\), not ndarray"):
+        estimate_nll(model, torch.zeros(4, 2).numpy(), reference)
+    with pytest.raises(UserError, match=r"schedule: expected one of the library's.* not 'edm'"):
+        Denoiser(lambda z, t: z, "edm", "edm")
