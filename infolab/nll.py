@@ -226,7 +226,7 @@ def nll_report(config: NllConfig) -> dict[str, Any]:
         _warn_of(config, denoiser.predicts, suspicion.reading)
         if suspicion.reading is None:
             sys.stderr.write(
-                "note: the model is worse than the Gaussian of the data: if it should not be, check --predicts, "
+                "warning: the model is worse than the Gaussian of the data: if it should not be, check --predicts, "
                 "--schedule, --time and the scale of the data\n"
             )
     return _as_json(found, (float(gaussian), float(gaussian_se)), spent)
