@@ -123,7 +123,7 @@ def quadrature(
 
 @dataclass(frozen=True)
 class Shape:
-    """A law with its optimal denoiser, the Gaussian fitted to it and examples of it."""
+    """A distribution with its optimal denoiser, the Gaussian fitted to it and examples of it."""
 
     name: str
     law: GaussianMixture

@@ -85,7 +85,7 @@ class ImageConfig(RunConfig):
     ode_probes: Annotated[int, AtLeast(1)] = 1
     """Probes of the Hutchinson divergence per test image."""
     probe: Annotated[str, OneOf("probe", ("rademacher", "gaussian"))] = "rademacher"
-    """Law of the probes: rademacher or gaussian."""
+    """Distribution of the probes: rademacher or gaussian."""
     mi_outer: Annotated[int, AtLeast(2)] = 1000
     """Training images over which T1 is averaged (the mixture is always over all of them)."""
     score_draws: Annotated[int, AtLeast(1)] = 512
@@ -193,7 +193,7 @@ class ImageScore(nn.Module):
 
 
 def time_law(config: ImageConfig, schedule: VP) -> UniformTime | DebiasedTime:
-    """The law of t in training."""
+    """The distribution of t in training."""
     if config.time_sampler == "uniform":
         return UniformTime(config.T)
     return DebiasedTime(schedule, config.T, config.t_eps)

@@ -46,10 +46,10 @@ def kl_kde(test: Tensor, samples: Tensor, bandwidth: float) -> float:
     """mean over test points of log kde_test - log kde_samples, in nats, as published.
 
     Biased: every test point sits at the centre of one of its own kernels, and both densities are smoothed, so two
-    samples of one law read well above 0 (0.13 to 0.15 nats for 1,000 points of the swiss roll).
+    samples of one distribution read well above 0 (0.13 to 0.15 nats for 1,000 points of the swiss roll).
 
     Args:
-        test: points of the true law (n, d).
+        test: points of the true distribution (n, d).
         samples: points of the model (s, d).
         bandwidth: standard deviation of the kernels.
     """
@@ -131,7 +131,7 @@ class ToyEvaluation:
         return rows
 
     def test_points(self) -> Tensor:
-        """Test points (k, n, 2) of the true law, a function of the seed, so the same at every T."""
+        """Test points (k, n, 2) of the true distribution, a function of the seed, so the same at every T."""
         if self._test is None:
             n = self.config.test_points
             self._test = torch.stack([self.law.sample(n, generator(seed, "test")) for seed in self.seeds])

@@ -103,7 +103,7 @@ class InfoConfig(RunConfig):
     a_dim: Annotated[int, AtLeast(1)] = 32
     """Length of the code (published: 32 or 256)."""
     prior: str = "regular"
-    """Law of codes that the MMD compares with: regular, 10mix or roll."""
+    """Distribution of codes that the MMD compares with: regular, 10mix or roll."""
     mmd_weight: Annotated[float, AtLeast(0)] = 0.1
     """Weight of the MMD between codes and prior; with --kld-weight 0 too, diff is a DiffAE and vae an autoencoder."""
     mmd_kernel: Annotated[str, OneOf("kernel of the MMD", KERNELS)] = "published"

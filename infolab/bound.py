@@ -166,7 +166,7 @@ def score_losses(
     exact: (T/2) E_{t ~ U(t_eps, T)} g_t^2 E|s - grad log p_hat_t|^2 (times 1 - t_eps/T), p_hat_t the noised training
     set; since g^2/sigma^2 dt = -dlogsnr it is computed as (1/2) Int |sigma s - sigma grad log p_hat|^2 dlogsnr with
     log-SNR uniform, whose integrand is bounded. The integral diverges like log(1/t_eps): a smooth score cannot follow
-    the points of a training set at t = 0, and the KL from a discrete law to a density is infinite.
+    the points of a training set at t = 0, and the KL from a discrete distribution to a density is infinite.
 
     Each replicate spreads stratified times over at least `draws` noised points, every training point equally often
     (a random subset where m > draws); the standard error is that of the mean over replicates.
@@ -285,7 +285,7 @@ class TermsConfig:
     beta_max: float = 20.0
     """beta(1) of the VP SDE."""
     n: int = 1000
-    """Points drawn where --data names a law (the swiss roll, say)."""
+    """Points drawn where --data names a distribution (the swiss roll, say)."""
     data_dir: Path = field(default_factory=default_data_dir)
     """Folder of data sets that are not built in."""
     seed: int = 0

@@ -114,7 +114,7 @@ class Denoiser(nn.Module):
     def of_score(
         cls, score: Callable[..., Any], schedule: Schedule, with_divergence: WithDivergence | None = None
     ) -> "Denoiser":
-        """A score s(x_t, t) of the law that is noised by `schedule`."""
+        """A score s(x_t, t) of the distribution that is noised by `schedule`."""
         return Denoiser(score, "score", schedule, with_divergence=with_divergence)
 
     @classmethod

@@ -187,7 +187,7 @@ class ChannelEpochs(BlockedEpochs[ChannelBatch]):
 
 
 # ----------
-# Laws that times of the diffusion are drawn from: uniform, or uniform in log-SNR.
+# Distributions that times of the diffusion are drawn from: uniform, or uniform in log-SNR.
 
 
 @dataclass(frozen=True)

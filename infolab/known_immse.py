@@ -89,7 +89,7 @@ def far_modes(d: int) -> Law:
 def three_modes(d: int) -> Law:
     """Three modes of unequal weights and widths in two or three dimensions, where they touch.
 
-    In three dimensions the law is that of two, times N(0, 0.04) in the third coordinate, turned.
+    In three dimensions the distribution is that of two, times N(0, 0.04) in the third coordinate, turned.
     """
     flat = GaussianMixture(
         torch.tensor([0.5, 0.3, 0.2]),

@@ -139,7 +139,7 @@ def elbo(
         model: the model.
         schedule: the forward process.
         x0: data (n, event...).
-        time: law of t: `UniformTime(T)` or `DebiasedTime(schedule, T)` (uniform in log-SNR, less variance).
+        time: distribution of t: `UniformTime(T)` or `DebiasedTime(schedule, T)` (uniform in log-SNR, less variance).
         draw: times and noise.
         probe: as in `ode_log_likelihood`.
 

@@ -15,7 +15,7 @@ QUADRATURE_POINTS = 1 << 25  # largest grid of the entropy quadrature
 
 
 class GaussianMixture:
-    """The law sum_j w_j N(m_j, S_j) in d dimensions, and its image in the channel x_t = alpha x0 + sigma eps.
+    """The distribution sum_j w_j N(m_j, S_j) in d dimensions, and its image in the channel x_t = alpha x0 + sigma eps.
 
     Inputs of any dtype and device are taken; the work is done in float64 on the CPU. Scores and means come back like
     the input, log densities in float64. Everything is differentiable in the points.
@@ -146,7 +146,7 @@ class GaussianMixture:
         return (-sigma[..., None] * score).to(z)
 
     def noised(self, alpha: float, sigma: float) -> "GaussianMixture":
-        """Return the law of alpha x0 + sigma eps."""
+        """Return the distribution of alpha x0 + sigma eps."""
         if self.eigenvectors is None:
             return GaussianMixture(self.weights, alpha * self.means, alpha**2 * self.eigenvalues[:, 0] + sigma**2)
         covariance = alpha**2 * self._covariances() + sigma**2 * torch.eye(self.d, dtype=torch.float64)

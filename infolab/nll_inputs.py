@@ -60,7 +60,7 @@ class NllConfig:
     """sigma_data of edm-raw."""
     data: str = ""
     """A .npy file, examples first, on the scale that the denoiser takes; or the name of a registered image set (its
-    test split on [-1, 1]) or 2-D law (--n draws)."""
+    test split on [-1, 1]) or 2-D distribution (--n draws)."""
     reference: str = ""
     """A .npy file to fit the Gaussian reference to (the training data, say); default: --data itself, or the training
     split of a registered set."""

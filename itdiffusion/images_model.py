@@ -86,9 +86,9 @@ class ImagesConfig(RunConfig):
     loc: float = 0.0
     """Location of the logistic law of log-SNR in training; with --scale 0 both come from the data's spectrum."""
     scale: float = 0.0
-    """Scale of the logistic law of log-SNR; 0: from the data's spectrum."""
+    """Scale of the logistic distribution of log-SNR; 0: from the data's spectrum."""
     clip: Annotated[float, Positive()] = 4.0
-    """The law is cut at this many scales on either side."""
+    """The distribution is cut at this many scales on either side."""
     evaluate_every: Annotated[int, AtLeast(0)] = 0
     """Epochs between evaluations while training; 0: at the end only."""
     test_images: int = 0
@@ -254,7 +254,7 @@ def reference_of(train: ImageSet, cache: Path) -> GaussianReference:
 
 
 def training_range(config: ImagesConfig, reference: GaussianReference) -> LogsnrRange:
-    """The law of log-SNR in training: --loc and --scale, or those of the spectrum."""
+    """The distribution of log-SNR in training: --loc and --scale, or those of the spectrum."""
     if config.scale:
         return LogsnrRange(config.loc, config.scale, config.clip)
     return LogsnrRange.from_spectrum(reference.spectrum, clip=config.clip)

@@ -31,7 +31,7 @@ Pair = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Law:
-    """A law of pairs.
+    """A distribution of pairs.
 
     Attributes:
         family: what kind of case it is.
@@ -206,7 +206,7 @@ LAWS: dict[str, Law] = {
     "gaussian-sparse-25+25": gaussian(sparse(25, 2, 0.8), "many dimensions"),
     "label-2": classes(2.0, 2),
 }
-"""Every law of the table by name; x has as many dimensions as the first number says, y as the second."""
+"""Every distribution of the table by name; x has as many dimensions as the first number says, y as the second."""
 
 
 # ----------
@@ -214,15 +214,15 @@ LAWS: dict[str, Law] = {
 
 DIGITS = ("digits-image-label", "digits-left-right")
 COVERED = ("gaussian-dense-2+2", "cube+cdf-sparse-3+3", "additive-0.75", "student-2+2")
-"""Laws of the coverage study."""
+"""Distributions of the coverage study."""
 
 
 @dataclass(frozen=True)
 class MiConfig(RunConfig):
-    """One estimate on one draw of one law, or on the digits."""
+    """One estimate on one draw of one distribution, or on the digits."""
 
     case: Annotated[str, OneOf("case", [*LAWS, *DIGITS])] = "gaussian-1+1"
-    """Law with a known answer (itdiffusion/mi_table.py), digits-image-label or digits-left-right."""
+    """Distribution with a known answer (itdiffusion/mi_table.py), digits-image-label or digits-left-right."""
     n: Annotated[int, AtLeast(40)] = 10_000
     """Pairs (of the digits: all 1,797)."""
     seed: int = 0
@@ -312,7 +312,7 @@ def run_mi(preset: str, config: MiConfig) -> None:
 
 
 def pairs(config: MiConfig) -> tuple[str, np.ndarray, np.ndarray, float | None]:
-    """Kind of law or data set, x, y and the true information in nats (None: not known)."""
+    """Kind of distribution or data set, x, y and the true information in nats (None: not known)."""
     if config.case not in DIGITS:
         law = LAWS[config.case]
         x, y = law.sample(config.n, np.random.default_rng(derive(config.seed, "mi", config.case)))

@@ -88,7 +88,7 @@ def log_gaussian(gaussians: Gaussians, x: Tensor) -> Tensor:
 
 MEMBERS_AT_ONCE = 5  # networks per piece of the ODE likelihood: some ten seconds on a CPU
 UNIT_SCALE = "as sampled"
-"""The tables' data_scale: networks and estimates see the points as the law gives them."""
+"""The tables' data_scale: networks and estimates see the points as the distribution gives them."""
 
 
 class ShapesEvaluation:
@@ -97,7 +97,7 @@ class ShapesEvaluation:
     Args:
         config: the run's settings.
         members: (data set, seed) of each network.
-        laws: the law of each data set, by name.
+        laws: the distribution of each data set, by name.
         validation: validation points (k, n, 2).
         references: Gaussian of each training set (k,).
     """

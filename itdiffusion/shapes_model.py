@@ -27,7 +27,7 @@ from infolab.toy import TOYS, MixtureToy, Toy, make
 from infolab.training import SCHEDULES
 
 # ----------
-# A user's 2-D points with jitter as a law of exact density: the dino and its like, which no package ships.
+# A user's 2-D points with jitter as a distribution of exact density: the dino and its like, which no package ships.
 
 WHAT, REMEDY = "a set of points", "expected .npy or text with two columns of numbers, below one line of names at most"
 JITTER = 0.15
@@ -35,7 +35,7 @@ JITTER = 0.15
 
 
 def points_law(path: Path, jitter: float = JITTER) -> MixtureToy:
-    """n equally likely points plus jitter N(0, I), standardised per coordinate by the law's exact moments.
+    """n equally likely points plus jitter N(0, I), standardised per coordinate by the distribution's exact moments.
 
     Args:
         path: .npy (n, 2), or a table of text with commas, tabs or blanks between columns: two columns of numbers, or
@@ -246,11 +246,11 @@ class ShapesConfig(RunConfig):
     layers: Annotated[int, AtLeast(2)] = 3
     """Linear layers."""
     logsnr_loc: float = 0.0
-    """Location of the logistic law of the log-SNR."""
+    """Location of the logistic distribution of the log-SNR."""
     logsnr_scale: Annotated[float, Positive()] = 3.0
-    """Scale of the logistic law of the log-SNR."""
+    """Scale of the logistic distribution of the log-SNR."""
     logsnr_clip: Annotated[float, Positive()] = 4.0
-    """The law is cut at loc -+ clip scale (the public 2-D script: 3; the paper's image code: 4)."""
+    """The distribution is cut at loc -+ clip scale (the public 2-D script: 3; the paper's image code: 4)."""
     points: Annotated[int, AtLeast(4)] = 100
     """Log-SNR points of an evaluated integral (deterministic rule)."""
     shown_epochs: Annotated[int, AtLeast(1)] = 8
@@ -267,7 +267,7 @@ class ShapesConfig(RunConfig):
     """Samples of each network."""
 
     def laws(self) -> dict[str, Toy]:
-        """The laws of the data sets, by name."""
+        """The distributions of the data sets, by name."""
         laws = {name: make(name) for name in self.datasets}
         return laws | ({FILE: points_law(Path(self.points_file), self.jitter)} if self.points_file else {})
 

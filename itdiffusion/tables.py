@@ -95,7 +95,7 @@ class DensityGrid:
 
 
 # ----------
-# Table of itdiffusion/'s image study: the simple laws that a denoiser's discrete NLL must beat.
+# Table of itdiffusion/'s image study: the simple distributions that a denoiser's discrete NLL must beat.
 
 
 @store.table("itdiffusion/baselines", 1, "Simple laws of grey levels, fitted to the training set of an image run.")

@@ -27,7 +27,7 @@ from scoregen.tables import ScoreKl
 TIMES = 16
 """Gauss-Legendre times of the loss, where nothing but smooth functions of t is integrated."""
 BINS = 128
-"""Bins in x at each time; the noised empirical law keeps its exact mass in each of them."""
+"""Bins in x at each time; the noised empirical distribution keeps its exact mass in each of them."""
 NODES = TIMES * BINS
 
 

@@ -124,7 +124,7 @@ def frozen_features(width: int, seed: int) -> Tensor:
     """W and U of a random-feature network (3, m): rows for x, t and 1.
 
     Each kink of the ReLU lies at a place that is uniform on (-REACH, REACH) at t = 0, W is +-1 and the slope in t is
-    uniform on (-REACH, REACH): a law with a bounded support, as the theorem asks for, that covers the data.
+    uniform on (-REACH, REACH): a distribution with a bounded support, as the theorem asks for, that covers the data.
     """
     draw = 2 * torch.rand(3, width, generator=generator(seed, "features")) - 1
     sign = torch.where(draw[:1] < 0, -1.0, 1.0)

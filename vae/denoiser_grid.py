@@ -97,7 +97,7 @@ class DenoiserObjective:
         training: the images (k, b, d) at rows (k, b), dequantised by noise (k b, d).
         noise: that noise of n images in some step, (n, step) -> (n, d), on the CPU.
         batches: which images each network sees, and eps.
-        logsnr_range: law of the log-SNR.
+        logsnr_range: distribution of the log-SNR.
         seed: seed of the log-SNRs.
     """
 

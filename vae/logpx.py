@@ -265,7 +265,7 @@ class Points:
 
 
 # ----------
-# The laws of z in importance sampling: the model's own encoder, or a second one with full covariance.
+# The distributions of z in importance sampling: the model's own encoder, or a second one with full covariance.
 #
 # The second encoder starts as the model's and is trained for a fixed decoder on the training images, to the same ELBO;
 # its Gaussian has a full covariance matrix. It changes the variance of p_hat(x), never its mean.

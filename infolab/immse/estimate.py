@@ -209,8 +209,8 @@ def nll_loss(
         denoiser: the model in training.
         x: examples (n, ...).
         generator: source of log-SNRs and noise, on the CPU.
-        logsnr_range: logistic law of the log-SNR.
-        stratified: one log-SNR in each n-th of the law, in random order, rather than independent ones.
+        logsnr_range: logistic distribution of the log-SNR.
+        stratified: one log-SNR in each n-th of the distribution, in random order, rather than independent ones.
     """
     n = len(x)
     u = torch.rand(n, generator=generator, dtype=torch.float64)

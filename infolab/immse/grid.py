@@ -18,7 +18,7 @@ PUBLISHED_C = 3 / math.pi
 
 @dataclass(frozen=True)
 class LogsnrRange:
-    """A logistic law of log-SNRs cut at low = loc - clip scale and high = loc + clip scale.
+    """A logistic distribution of log-SNRs cut at low = loc - clip scale and high = loc + clip scale.
 
     Attributes:
         loc: location.

@@ -1,7 +1,7 @@
 """A side that is a class label: its denoiser is a softmax, and the integral of its errors the log loss in closed form.
 
 A label x as a one-hot vector, noised, has the optimal denoiser x_hat = softmax(log q(x | y) + sqrt(gamma) z'), and
-1/2 Int |eps - eps_hat|^2 da of it is -log q(x | y) exactly (it is the optimal denoiser of the law q). So
+1/2 Int |eps - eps_hat|^2 da of it is -log q(x | y) exactly (it is the optimal denoiser of the distribution q). So
 I(x; y) = E[log q(x | y) - log pi(x)] needs no quadrature; what is left to learn is q, which a small network does.
 """
 

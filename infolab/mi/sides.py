@@ -109,7 +109,7 @@ class Gaussianiser:
 
     Attributes:
         name: "scores" (coordinate-wise normal scores), "radial" (the radius alone is mapped, which makes elliptical
-            laws with heavy tails Gaussian) or "scores+radial".
+            distributions with heavy tails Gaussian) or "scores+radial".
         columns: indices of the coordinates that vary.
         coordinates: one map for each of them; empty for "radial".
         center: (d,) subtracted before whitening.

@@ -47,7 +47,7 @@ class Coverage:
 
 @store.table("calibration/control_variate", 1, "Noise of the NLL over eps, given the examples, with and without it.")
 class ControlVariate:
-    """One law, at equal network evaluations."""
+    """One distribution, at equal network evaluations."""
 
     case: str = store.setting("law, with its optimal denoiser")
     d: int = store.setting("dimensions of one example")

@@ -139,7 +139,7 @@ def ddim(
     Args:
         model: the model, asked for eps_hat at whole steps.
         schedule: the discrete schedule whose steps are taken; the model's own, or any other.
-        x_T: (n, *event), draws of the law at the last step (close to N(0, I)).
+        x_T: (n, *event), draws of the distribution at the last step (close to N(0, I)).
         steps: calls of the network, 1 .. N, at the steps of `grid`.
         eta: 0 is deterministic; 1 has DDPM's variance; the public code of Wang et al. (2023) takes 0.01.
         noise: needed where eta > 0.
