@@ -21,7 +21,7 @@ from infolab.empirical import mutual_information
 from infolab.epochs import DebiasedTime
 from infolab.estimate import mean_and_se
 from infolab.likelihood import ElboDraw, draw_probe, elbo_from_denoising, ode_log_likelihood
-from infolab.nn.unet import UNet, UNetConfig
+from infolab.nn.unet import UNet, unet_size
 from infolab.noise import generator
 from infolab.results import write, write_arrays
 from infolab.runs import Run
@@ -306,21 +306,13 @@ def summary(config: ImageConfig, columns: list[dict[str, Any]]) -> str:
 def cost(config: ImageConfig) -> Cost:
     """Expected cost of one run: training, samplers under both step rules, ODE, ELBO and score losses."""
     size = config.unet()
-    parameters = _parameters(size)
-    # A convolution uses its weights at every pixel of its level: a factor that the coarser levels shrink.
-    per_image = 2.0 * parameters * size.image_size**2 / 3
+    parameters, per_image = unet_size(size)
     images = float(config.iterations) * min(config.batch, config.m or config.batch)
     sampler_steps = config.sde_steps + max(1, round(config.T * config.sde_steps))
     evaluated = config.samples * sampler_steps + config.test_images * (config.elbo_draws + 3 * 100 * config.ode_probes)
     evaluated += 2 * config.score_draws * config.score_replicates
     memory = 16.0 * parameters + min(config.batch, 4096) * size.model_channels * size.image_size**2 * 4 * 60
     return Cost(parameters, memory, images + evaluated, per_image * (3 * images + evaluated))
-
-
-@functools.lru_cache
-def _parameters(size: UNetConfig) -> int:
-    """Number of weights, counted on a network that is built: once for each size, since a sweep asks for every run."""
-    return sum(item.numel() for item in UNet(size).parameters())
 
 
 def experiment(command: str, sweeps: dict[str, list[ImageConfig]]) -> Experiment:

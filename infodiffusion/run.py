@@ -6,16 +6,13 @@ import importlib
 import sys
 from collections.abc import Callable
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from infodiffusion import sampling, scores
 from infodiffusion.checkpoint import build
 from infodiffusion.config import MODES, InfoConfig, canonical_config
 from infodiffusion.tables import InfoOutput, InfoQuality, InfoTraining
 from infodiffusion.train import train_latent, train_model
 from infolab.errors import UserError, check_choice, report_once, run_main
-from infolab.nn.unet import UNet
+from infolab.nn.unet import UNet, unet_size
 from infolab.sweep import Cost, Experiment, run_sweep
 
 # ----------
@@ -159,15 +156,10 @@ def cost(config: InfoConfig) -> Cost:
 
 @functools.lru_cache
 def _size(config: InfoConfig) -> tuple[int, float]:
-    """Parameters, and operations of one image's pass, counted on tensors without values."""
-    model = build(config).eval().to("meta")
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        for network in (part for part in model.modules() if isinstance(part, UNet)):
-            size = network.config
-            step = torch.zeros(1) if size.timed else None
-            code = torch.zeros(1, size.code_dim) if size.code_dim else None
-            network(torch.zeros(1, size.in_channels, size.image_size, size.image_size), step, code)
-    return sum(item.numel() for item in model.parameters()), float(counter.get_total_flops())
+    """Parameters, and operations of one image's pass, that of its U-Nets."""
+    model = build(config)
+    parts = [part.config for part in model.modules() if isinstance(part, UNet)]
+    return sum(item.numel() for item in model.parameters()), sum(unet_size(part)[1] for part in parts)
 
 
 def main() -> None:

@@ -5,13 +5,12 @@ The sweeps are in `itdiffusion.digits` and its neighbours, one module per data s
 """
 
 import copy
-import functools
 
 import torch
 
 from infolab import distributed
 from infolab.device import pick_device, set_arithmetic
-from infolab.nn.unet import UNet, UNetConfig
+from infolab.nn.unet import unet_size
 from infolab.results import write, write_arrays
 from infolab.runs import Run
 from infolab.storage import Pieces
@@ -81,9 +80,7 @@ def run_images(preset: str, config: ImagesConfig) -> None:
 def cost(config: ImagesConfig) -> Cost:
     """Expected cost of one run: training and the evaluation's curves, of all members."""
     size = config.unet()
-    parameters = _parameters(size)
-    # A convolution uses its weights at every pixel of its level: a factor that the coarser levels shrink.
-    per_image = 2.0 * parameters * size.image_size**2 / 3
+    parameters, per_image = unet_size(size)
     n = {"digits": 1437, "patches": 7776, "cifar10": 50_000}.get(config.dataset, 50_000)
     images = float(config.epochs) * n
     evaluated = (config.test_images or n / 5) * config.points * 2 + config.samples * config.sample_steps
@@ -92,12 +89,6 @@ def cost(config: ImagesConfig) -> Cost:
     return Cost(
         many * parameters, many * memory, many * (images + evaluated), many * per_image * (3 * images + evaluated)
     )
-
-
-@functools.lru_cache
-def _parameters(size: UNetConfig) -> int:
-    """Number of weights, counted on a network that is built."""
-    return sum(item.numel() for item in UNet(size).parameters())
 
 
 def experiment(command: str, sweeps: dict[str, list[ImagesConfig]]) -> Experiment:

@@ -16,7 +16,7 @@ from infolab.device import pick_device, precision_label, set_arithmetic
 from infolab.errors import run_main
 from infolab.estimate import mean_and_se
 from infolab.immse import Bins, GaussianReference, LogsnrRange, estimate_nll
-from infolab.nn.unet import UNet
+from infolab.nn.unet import UNet, unet_size
 from infolab.noise import generator
 from infolab.results import write, write_arrays
 from infolab.runs import Run
@@ -221,9 +221,7 @@ def run_clusters(preset: str, config: ClustersConfig) -> None:
 def cost(config: ClustersConfig) -> Cost:
     """Expected cost of one run: training, losses, likelihood and samples."""
     size = config.unet()
-    parameters = sum(item.numel() for item in UNet(size).parameters())
-    # A convolution uses its weights at every pixel of its level: a factor that the coarser levels shrink.
-    per_image = 2.0 * parameters * size.image_size**2 / 3
+    parameters, per_image = unet_size(size)
     trained = float(config.epochs) * config.n
     checks = config.epochs // config.evaluate_every
     evaluated = checks * 2 * config.loss_images * config.loss_draws

@@ -3,12 +3,14 @@ name.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from infolab.device import Network
 from infolab.errors import UserError, check_choice
@@ -252,6 +254,17 @@ class UNet(Network):
                 f"U-Net: the code has shape {tuple(code.shape)}, expected "
                 f"{(x.shape[0], code_dim) if code_dim else 'none'}: change the code or code_dim"
             )
+
+
+@functools.lru_cache
+def unet_size(config: UNetConfig) -> tuple[int, float]:
+    """Number of weights, and floating-point operations of one example's forward pass, counted on the meta device."""
+    network = UNet(config).eval().to("meta")
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        step = torch.zeros(1) if config.timed else None
+        code = torch.zeros(1, config.code_dim) if config.code_dim else None
+        network(torch.zeros(1, config.in_channels, config.image_size, config.image_size), step, code)
+    return sum(item.numel() for item in network.parameters()), float(counter.get_total_flops())
 
 
 def load_iddpm_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from infolab.errors import UserError
 from infolab.nn.blocks import set_dropout_generator
-from infolab.nn.unet import UNet, UNetConfig, cifar10_config, digits_config, mnist_config
+from infolab.nn.unet import UNet, UNetConfig, cifar10_config, digits_config, mnist_config, unet_size
 from infolab.noise import generator
 
 TINY = UNetConfig(
@@ -241,3 +242,13 @@ def test_refuses_inputs_that_do_not_fit():
     ):
         with pytest.raises(UserError, match=words):
             call()
+
+
+def test_the_size_is_that_of_the_network_and_of_its_pass():
+    config = mnist_config()
+    network = UNet(config)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(2, config.in_channels, config.image_size, config.image_size), torch.zeros(2))
+    parameters, flops = unet_size(config)
+    assert parameters == sum(item.numel() for item in network.parameters())
+    assert 2 * flops == counter.get_total_flops()  # of two images
