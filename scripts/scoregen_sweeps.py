@@ -438,22 +438,13 @@ def slope_sheet(results: Path) -> SummaryTable:
                 "model": MODELS[network],
                 "sweep": SWEEPS[sweep],
                 "n": f"{n.min():,.0f} to {n.max():,.0f}",
-                "slope of the least KL": _slope(kl),
-                "is it a line (p)": _p(kl),
-                "slope of its time": _slope(time),
-                "is that a line (p)": _p(time),
+                "slope of the least KL": kl.slope_text,
+                "is it a line (p)": kl.p_text,
+                "slope of its time": time.slope_text,
+                "is that a line (p)": time.p_text,
                 "theorem": "KL <= c n^(-2/5) at time n^(2/5)" if sweep == "samples_m=n" else "",
             }
         )
     note = f"{slopes.NOTE}; p from the spread over seeds; the theorem bounds the KL from above, at m = n"
-    return SummaryTable(
-        "Slopes of the early-stopped KL in the sample size", products.note(source, note), pd.DataFrame(lines)
-    )
-
-
-def _slope(law: slopes.PowerLaw) -> str:
-    return "none" if law.slope is None else str(law.slope)
-
-
-def _p(law: slopes.PowerLaw) -> str:
-    return f"{law.p:.2g}" if np.isfinite(law.p) else ""
+    title = "Slopes of the early-stopped KL in the sample size"
+    return SummaryTable(title, products.note(source, note), pd.DataFrame(lines))

@@ -90,6 +90,16 @@ class PowerLaw:
     slope: Slope | None
     p: float
 
+    @property
+    def slope_text(self) -> str:
+        """The slope for a cell of a table, `none` where there is none."""
+        return "none" if self.slope is None else str(self.slope)
+
+    @property
+    def p_text(self) -> str:
+        """p for a cell of a table, empty where it cannot be told."""
+        return f"{self.p:.2g}" if np.isfinite(self.p) else ""
+
     def __str__(self) -> str:
         """`slope -0.51 [-0.60, -0.42]`, or `no power law (p = 3e-10)`."""
         return f"no power law (p = {self.p:.2g})" if self.slope is None else f"slope {self.slope}"

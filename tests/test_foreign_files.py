@@ -20,7 +20,7 @@ from infolab.files import load_npy, load_npz
 from infolab.memorization import read_long
 from infolab.metrics import Features, fid, load_moments, moments
 from infolab.metrics.commands import main as metrics_main
-from infolab.mi import command as mi
+from infolab.mi.command import main as mi_main
 from infolab.pretrained import load_denoiser
 from itdiffusion.shapes_model import points_law
 from vae import memorization
@@ -31,7 +31,7 @@ COMMANDS = {
     "terms": (bound.main, "--data {}"),
     "nll": (nll.main, "--denoiser math:sqrt --data {}"),
     "nll reference": (nll.main, "--denoiser math:sqrt --data good.npy --reference {}"),
-    "mi": (mi.main, "--x {} --y good.npy"),
+    "mi": (mi_main, "--x {} --y good.npy"),
     "kl": (kl.main, "--score math:sqrt --modes {}"),
     "fid": (lambda: files_main("fid"), "--real {} --generated good.npy --force"),
     "kid": (lambda: files_main("kid"), "--real good.npy --generated {}"),

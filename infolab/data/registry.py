@@ -9,7 +9,6 @@ from pathlib import Path
 
 from infolab.atomic import locked
 from infolab.data import builtin, cifar, factor_files, folders, idx
-from infolab.data import builtin as sprites
 from infolab.data.folders import pictures_in
 from infolab.data.images import ImageSet
 from infolab.data.places import (
@@ -48,7 +47,7 @@ class Source:
 SOURCES: dict[str, Source] = {
     "digits": Source("8x8 grey, 17 levels, 1,437 + 360 scanned digits", lambda split, _: builtin.digits(split)),
     "patches": Source("32x32 colour, 7,776 + 600 crops of two photographs", lambda split, _: builtin.patches(split)),
-    "sprites": Source("32x32 grey, 20,000 + 4,000 shapes, five known factors", lambda split, _: sprites.sprites(split)),
+    "sprites": Source("32x32 grey, 20,000 + 4,000 shapes, five known factors", lambda split, _: builtin.sprites(split)),
     "mnist": Source(
         "28x28 grey, 60,000 + 10,000 digits",
         lambda split, data_dir: idx.load("mnist", split, data_dir),

@@ -8,7 +8,6 @@ import torch
 
 import infolab.training as training_module
 from diffusion import choose_T, toy
-from diffusion import choose_T as choose_T_model
 from diffusion.bound_in_T import BoundInT
 from diffusion.choose_T import (
     SWEEPS,
@@ -116,7 +115,7 @@ def kill_at_call(real, number):
 
 
 @pytest.mark.bits
-@pytest.mark.parametrize(("owner", "name"), [(choose_T_model, "dsm_loss"), (PenalisedLoss, "__call__")])
+@pytest.mark.parametrize(("owner", "name"), [(choose_T, "dsm_loss"), (PenalisedLoss, "__call__")])
 def test_a_run_that_is_killed_goes_on_to_the_same_numbers(tmp_path, monkeypatch, unbroken, owner, name):
     """Killed while the shared networks, or while those of their own are trained: L is as old as it was, too."""
     with monkeypatch.context() as patch:

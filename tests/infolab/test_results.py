@@ -28,7 +28,6 @@ from infolab.results import (
     write,
     write_arrays,
 )
-from infolab.results import store as schema
 from scripts.tables import declared_tables, main, render
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -37,19 +36,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def row_type(monkeypatch):
     """A table that exists for one test."""
-    monkeypatch.setattr(schema, "TABLES", schema.TABLES)
-    declared = schema.table("paper/table", 2, "A table of this test.")
+    monkeypatch.setattr(store, "TABLES", store.TABLES)
+    declared = store.table("paper/table", 2, "A table of this test.")
 
     class Row:
-        name: str = schema.setting("a word")
-        n: int = schema.setting("a count")
-        flag: bool = schema.setting("a switch")
-        x_nats: float = schema.value("a number", "nats")
-        x_se: float | None = schema.error("x_nats", "nats", default=None)
+        name: str = store.setting("a word")
+        n: int = store.setting("a count")
+        flag: bool = store.setting("a switch")
+        x_nats: float = store.value("a number", "nats")
+        x_se: float | None = store.error("x_nats", "nats", default=None)
 
     row = declared(Row)
     yield row
-    del schema.TABLES["paper/table"]
+    del store.TABLES["paper/table"]
 
 
 def row(row_type, **changes):
@@ -254,9 +253,9 @@ def test_ten_thousand_runs_are_listed_without_opening_one(tmp_path, row_type):
 
 def test_a_table_is_declared_once_and_every_column_describes_itself(row_type):
     with pytest.raises(ValueError, match="declared twice"):
-        schema.table("paper/table", 1, "again")(type("Again", (), {"__annotations__": {}}))
+        store.table("paper/table", 1, "again")(type("Again", (), {"__annotations__": {}}))
     with pytest.raises(ValueError, match="declare it by setting"):
-        schema.table("paper/other", 1, "bare")(type("Bare", (), {"__annotations__": {"x": int}}))
+        store.table("paper/other", 1, "bare")(type("Bare", (), {"__annotations__": {"x": int}}))
     for declared in declared_tables().values():
         names = declared.names()
         for column in declared.columns:

@@ -12,7 +12,6 @@ from infolab.results import read
 from infolab.sweep import run_sweep
 from infolab.toy import two_modes
 from scoregen import capacity, features, mixture, samples
-from scoregen import capacity as capacity_config
 from scoregen.batch import NetworkBatch
 from scoregen.capacity import CapacityConfig
 from scoregen.mixture import SWEEPS, MixtureConfig
@@ -141,7 +140,7 @@ LOOKS = {0: [2.0, 0.3, 0.2, 0.3, 0.1], 1: [0.4, 0.3, 0.2, None, 0.05], 2: [0.05,
 
 @pytest.fixture
 def task(monkeypatch):
-    monkeypatch.setattr(capacity_config, "EARLY", 20)
+    monkeypatch.setattr(capacity, "EARLY", 20)
     config = CapacityConfig(n=20, width=2, epochs=50, check_every=10, threshold=0.25, batch=0)
     return capacity.CapacityTask(config, torch.device("cpu"))
 
@@ -166,7 +165,7 @@ def test_a_network_that_never_gets_there_has_an_empty_cell(task):
 
 
 def test_capacity_stops_early_and_counts_the_epochs(tmp_path, monkeypatch):
-    monkeypatch.setattr(capacity_config, "EARLY", 20)
+    monkeypatch.setattr(capacity, "EARLY", 20)
     config = inside(
         tmp_path, CapacityConfig(n=50, width=16, seeds=(0, 1), epochs=400, check_every=10, threshold=2.5, lr=1e-2)
     )
@@ -186,11 +185,9 @@ def test_the_published_settings():
     assert {c.batch for c in dynamics if c.optimizer == "sgd"} == {0, 100, 500}
     assert any(c.density_epochs == (100, 1000, 1900) and c.mu == (15.0,) for c in paper)
     assert next(c for c in paper if c.sweep == "distance").mu == tuple(range(1, 16))
-    widths = [c.width for c in capacity_config.SWEEPS["paper"]]
+    widths = [c.width for c in capacity.SWEEPS["paper"]]
     assert widths == [2**k for k in range(1, 12)]
-    assert all(
-        c.epochs == 10_000 and c.threshold == 0.1 and c.check_every == 50 for c in capacity_config.SWEEPS["paper"]
-    )
+    assert all(c.epochs == 10_000 and c.threshold == 0.1 and c.check_every == 50 for c in capacity.SWEEPS["paper"])
     assert [c.n for c in features.SWEEPS["paper"] if c.m_is_n] == [2**k for k in range(5, 15)]
     for study in (mixture, capacity, samples, features):
         for configs in study.SWEEPS.values():
