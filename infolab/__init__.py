@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from infolab.denoise import Denoiser, Prediction
     from infolab.errors import LabError, UserError
     from infolab.estimate import Estimate
+    from infolab.exact import gaussian_denoiser, memorizer, mixture_denoiser
     from infolab.immse import Bins, GaussianReference, estimate_nll
     from infolab.kl import kl_to_mixture
     from infolab.memorization import ScoreSums
@@ -43,8 +44,11 @@ PUBLIC = {
     "VP": "infolab.schedules",
     "data_terms": "infolab.bound",
     "estimate_nll": "infolab.immse",
+    "gaussian_denoiser": "infolab.exact",
     "kl_to_mixture": "infolab.kl",
     "load_denoiser": "infolab.pretrained",
+    "memorizer": "infolab.exact",
+    "mixture_denoiser": "infolab.exact",
     "mutual_information": "infolab.mi",
 }
 """Public names and the modules that define them."""

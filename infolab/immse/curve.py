@@ -194,7 +194,6 @@ Standard errors are the spread of the groups: exact up to 256 examples, beyond t
 half of the examples, odd groups the other: what is chosen on one half is evaluated on the other.
 """
 LEAST_FIT = 32  # examples a half needs before the control's coefficient is fitted
-CONTROLS = ("fitted", "unit", "none")
 
 
 @dataclass(frozen=True, eq=False)
